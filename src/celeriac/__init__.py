@@ -1,0 +1,10 @@
+"""Celeriac turns an ordinary Celery app into a production platform by changing one import.
+
+    from celeriac import Celery            # was: from celery import Celery
+
+Read first: core/broker.py (what a message goes through), then docs/internals.md.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

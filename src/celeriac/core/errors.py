@@ -1,0 +1,59 @@
+"""Every error that Celeriac raises on purpose.
+
+    CeleriacError
+    ├── ConfigurationError      a setting, URL or option is wrong; nothing has started
+    │   └── MissingExtra        an optional library is absent; names the install line
+    ├── BrokerError             the broker refused or could not be reached
+    │   └── BrokerUnavailable   the same call may succeed later
+    └── MalformedMessage        the bytes of a message cannot be understood
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "BrokerError",
+    "BrokerUnavailable",
+    "CeleriacError",
+    "ConfigurationError",
+    "MalformedMessage",
+    "MissingExtra",
+    "did_you_mean",
+]
+
+
+class CeleriacError(Exception):
+    """Base of all errors raised on purpose; its text says what to do next."""
+
+
+class ConfigurationError(CeleriacError):
+    """A setting, URL or option cannot be used; nothing has been started."""
+
+
+class MissingExtra(ConfigurationError):
+    """An optional library is needed and absent."""
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(f"{library} is not installed: pip install 'celeriac[{extra}]'")
+        self.library = library
+        self.extra = extra
+
+
+class BrokerError(CeleriacError):
+    """The broker refused a call; no message has changed its state."""
+
+
+class BrokerUnavailable(BrokerError):
+    """The broker could not be reached; the same call may succeed later."""
+
+
+class MalformedMessage(CeleriacError):
+    """The bytes of a message cannot be understood; its text is the reason kept with it."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest known word, or an empty string."""
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,63 @@
+"""Celeriac's own settings: one frozen, validated object, read once at start-up.
+
+They live beside Celery's in the same configuration, told apart by their prefix; Celery's own
+settings are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from celeriac.core.errors import ConfigurationError, did_you_mean
+
+__all__ = ["PREFIXES", "Settings"]
+
+#: Every key that begins with one of these must be a field of :class:`Settings`.
+PREFIXES = ("engine_",)
+
+Seconds = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine's settings, each with its unit and default."""
+
+    #: Seconds after which the leases of a node that stopped renewing go back. Defaults to 5.
+    engine_lease_seconds: Seconds = 5.0
+    #: Deliveries a message gets when its worker dies each time, before it is buried. Defaults to 5.
+    engine_max_deliveries: Count = 5
+    #: Seconds of work a shard aims to claim at once. Defaults to 0.02.
+    engine_batch_seconds: Seconds = 0.02
+    #: Most messages a shard claims at once. Defaults to 256.
+    engine_batch_max: Count = 256
+    #: Seconds after which finished work is settled, at the latest. Defaults to 0.02.
+    engine_settle_seconds: Seconds = 0.02
+    #: Seconds a task may run before the messages behind it are given back. Defaults to 0.1.
+    engine_giveback_seconds: Seconds = 0.1
+
+    def __post_init__(self) -> None:
+        if self.engine_lease_seconds < 1:
+            raise ValueError("engine_lease_seconds must be at least 1: leases are renewed every third of it")
+        if self.engine_batch_seconds > self.engine_lease_seconds / 2:
+            raise ValueError("engine_batch_seconds must be at most half of engine_lease_seconds")
+
+    @classmethod
+    def from_mapping(cls, configuration: Mapping[str, Any]) -> Settings:
+        """Return the settings found among others in ``configuration``.
+
+        Raises :class:`ConfigurationError` for an unknown key with a prefix of ours ("did you
+        mean"), and for a value of the wrong type or range.
+        """
+        ours = {key: value for key, value in configuration.items() if key.startswith(PREFIXES)}
+        known = cls.__struct_fields__
+        for key in ours:
+            if key not in known:
+                raise ConfigurationError(f"unknown setting {key!r}{did_you_mean(key, known)}")
+        try:
+            return msgspec.convert(ours, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(f"bad setting: {error}") from None

@@ -1,0 +1,4 @@
+"""Where a task's body runs.
+
+May import: core.
+"""
