@@ -139,9 +139,7 @@ class Broker(Protocol):
         """Count the messages of each named queue by state."""
         ...
 
-    def scheduled(
-        self, queues: Sequence[str], offset: int = 0, limit: int = 100
-    ) -> Sequence[Scheduled]:
+    def scheduled(self, queues: Sequence[str], offset: int = 0, limit: int = 100) -> Sequence[Scheduled]:
         """List delayed messages of the named queues, the earliest due first."""
         ...
 

@@ -1,11 +1,11 @@
 """Every error that Celeriac raises on purpose.
 
-    CeleriacError
-    ├── ConfigurationError      a setting, URL or option is wrong; nothing has started
-    │   └── MissingExtra        an optional library is absent; names the install line
-    ├── BrokerError             the broker refused or could not be reached
-    │   └── BrokerUnavailable   the same call may succeed later
-    └── MalformedMessage        the bytes of a message cannot be understood
+CeleriacError
+├── ConfigurationError      a setting, URL or option is wrong; nothing has started
+│   └── MissingExtra        an optional library is absent; names the install line
+├── BrokerError             the broker refused or could not be reached
+│   └── BrokerUnavailable   the same call may succeed later
+└── MalformedMessage        the bytes of a message cannot be understood
 """
 
 from __future__ import annotations

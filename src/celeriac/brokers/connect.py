@@ -1,0 +1,79 @@
+"""Turns a broker URL into a broker; the only place that knows all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from celeriac.brokers.memory import MemoryBroker
+from celeriac.brokers.redis import RedisBroker
+from celeriac.brokers.sqlite import SqliteBroker
+from celeriac.core.broker import Broker
+from celeriac.core.errors import ConfigurationError, did_you_mean
+
+__all__ = ["SCHEMES", "SqliteAddress", "open_broker", "parse_sqlite_url", "scheme_of"]
+
+#: URL schemes that have a broker here.
+SCHEMES = ("memory", "redis", "rediss", "sqlite", "unix")
+
+_SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+
+
+class SqliteAddress(msgspec.Struct, frozen=True):
+    """Where an SQLite broker's file lies and how eagerly it is flushed to disk."""
+
+    path: Path
+    synchronous: str = "NORMAL"
+
+
+def scheme_of(url: str) -> str:
+    """Return the URL's scheme in lower case, an empty string if it has none."""
+    return url.partition("://")[0].lower() if "://" in url else ""
+
+
+def open_broker(url: str, options: Mapping[str, Any] | None = None) -> Broker:
+    """Return the broker for the URL; nothing is connected before its first call.
+
+    ``options`` are Celery's ``broker_transport_options``. Raises :class:`ConfigurationError` for a
+    URL that names no broker of ours.
+    """
+    scheme = scheme_of(url)
+    if scheme == "sqlite":
+        address = parse_sqlite_url(url)
+        return SqliteBroker(address.path, synchronous=address.synchronous)
+    if scheme == "memory":
+        return MemoryBroker()
+    if scheme in SCHEMES:
+        return RedisBroker.from_options(url, options or {})
+    raise ConfigurationError(
+        f"broker URL {url!r} has no known scheme{did_you_mean(scheme, SCHEMES)}"
+        f" (known: {', '.join(SCHEMES)})"
+    )
+
+
+def parse_sqlite_url(url: str) -> SqliteAddress:
+    """Return what ``sqlite:///relative.db`` or ``sqlite:////absolute.db`` points to.
+
+    ``?synchronous=FULL`` makes every accepted message survive a power failure too. Raises
+    :class:`ConfigurationError` for anything else.
+    """
+    parts = urlsplit(url)
+    path = unquote(parts.path)
+    if parts.scheme != "sqlite" or parts.netloc or not path.strip("/"):
+        raise ConfigurationError(
+            f"{url!r} is not an SQLite URL: write sqlite:///file.db, or sqlite:////folder/file.db"
+        )
+    query = dict(parse_qsl(parts.query))
+    synchronous = query.pop("synchronous", "NORMAL").upper()
+    if query:
+        unknown = next(iter(query))
+        raise ConfigurationError(
+            f"unknown option {unknown!r} in {url!r}{did_you_mean(unknown, ['synchronous'])}"
+        )
+    if synchronous not in _SYNCHRONOUS:
+        raise ConfigurationError(f"synchronous in {url!r} must be one of {', '.join(_SYNCHRONOUS)}")
+    return SqliteAddress(Path(path[1:]), synchronous)

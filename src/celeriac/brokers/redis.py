@@ -1,0 +1,392 @@
+"""Messages in Redis, in kombu's own lists and envelope, claimed in batches by Lua.
+
+Stock Celery producers and workers can use the same queues: what waits lies in the lists where kombu
+looks for it; what is leased lies in lists of ours, where it does not. The keys are described in
+redis.lua.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from bisect import bisect
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count, groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from celeriac.core.broker import Features, Promoted, QueueStats
+from celeriac.core.errors import BrokerError, BrokerUnavailable, ConfigurationError, MissingExtra
+from celeriac.core.lease import Claimed, DeadLetter, Eviction, Lease, Reaped, Scheduled
+from celeriac.core.message import Message
+
+try:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+except ImportError as error:  # pragma: no cover - shown by the test of the bare wheel
+    _missing: ImportError | None = error
+else:
+    _missing = None
+
+__all__ = ["RedisBroker"]
+
+_MARK = b'{"x-celeriac-deliveries":'
+_SEND_CHUNK = 1000
+_CLAIM_MAX = 4000  # Lua's unpack() takes some 8,000 values
+
+
+class _Source(NamedTuple):
+    """One of kombu's lists: a queue at one priority step."""
+
+    key: str
+    queue: str
+    priority: int
+
+
+class RedisBroker:
+    """Talks to one Redis database; redis-py's connections survive a fork by themselves."""
+
+    features = Features(persistent=True, shared=True, blocking_wait=True, priorities=True, celery_wire=True)
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key_prefix: str = "",
+        priority_steps: Sequence[int] = (0, 3, 6, 9),
+        separator: str = "\x06\x16",
+        connection_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Raise :class:`MissingExtra` without redis-py, :class:`ConfigurationError` for a bad URL."""
+        if _missing is not None:
+            raise MissingExtra("redis", "redis")
+        options = {"socket_connect_timeout": 5, "socket_keepalive": True, **(connection_options or {})}
+        try:
+            # A claim must not be sent twice behind our back, so redis-py may not retry by itself.
+            self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
+        except ValueError as error:
+            raise ConfigurationError(f"{url!r} is not a Redis URL: {error}") from None
+        self._prefix = key_prefix
+        self._ours = f"{key_prefix}celeriac:"
+        self._steps = sorted(priority_steps)
+        self._separator = separator
+        scripts = _load_scripts()
+        self._scripts = {name: self._redis.register_script(text) for name, text in scripts.items()}
+        self._batch_numbers = count(1)
+        self._open: dict[tuple[str, str], int] = {}
+        self._doubtful: list[str] = []
+        self._sources_of: dict[tuple[str, ...], list[_Source]] = {}
+        self._doorbell: _Doorbell | None = None
+
+    @classmethod
+    def from_options(cls, url: str, options: Mapping[str, Any]) -> RedisBroker:
+        """Return the broker that kombu's ``broker_transport_options`` describe."""
+        names = ("socket_timeout", "socket_connect_timeout", "socket_keepalive", "client_name")
+        if url.startswith("unix://"):
+            names = ("socket_timeout", "client_name")
+        return cls(
+            url,
+            key_prefix=options.get("global_keyprefix", ""),
+            priority_steps=options.get("priority_steps", (0, 3, 6, 9)),
+            separator=options.get("sep", "\x06\x16"),
+            connection_options={name: options[name] for name in names if name in options},
+        )
+
+    # -- Sending
+
+    def send(self, messages: Sequence[Message]) -> None:
+        with _translated():
+            if len(messages) == 1:
+                self._redis.lpush(self._key(messages[0]), messages[0].payload)
+                return
+            for key, group in groupby(messages, self._key):
+                payloads = [message.payload for message in group]
+                for start in range(0, len(payloads), _SEND_CHUNK):
+                    self._redis.lpush(key, *payloads[start : start + _SEND_CHUNK])
+
+    # -- Leases
+
+    def claim(
+        self,
+        queues: Sequence[str],
+        n: int,
+        *,
+        owner: str,
+        lease_for: float,
+        ack: Sequence[Lease] = (),
+    ) -> Claimed:
+        number = str(next(self._batch_numbers))
+        sources = self._sources(queues)
+        n = min(n, _CLAIM_MAX)
+        arguments = [owner, lease_for, n, number, *self._settlements((lease, "a", "") for lease in ack)]
+        arguments += [len(self._doubtful), *self._doubtful, *(source.key for source in sources)]
+        try:
+            lost, parts = self._run("claim", *arguments)
+        except BrokerUnavailable:
+            self._doubtful.append(number)
+            raise
+        self._doubtful.clear()
+        self._close_batches(ack)
+        leases: list[Lease] = []
+        for part, (index, raws) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
+            batch = f"{number}_{part}"
+            self._open[owner, batch] = len(raws)
+            leases += _read_batch(owner, batch, sources[index], raws)
+        return Claimed(leases, _pick_lost(ack, lost) if lost else ())
+
+    def wait(self, queues: Sequence[str], timeout: float) -> None:
+        if self._doorbell is None or self._doorbell.pid != os.getpid():
+            self._doorbell = _Doorbell(self._redis)
+        with _translated():
+            try:
+                self._doorbell.wait([source.key for source in self._sources(queues)], timeout)
+            except Exception:  # the doorbell holds no message; the next call makes a new one
+                self._doorbell.close()
+                self._doorbell = None
+                raise
+
+    def renew(self, owners: Iterable[str], lease_for: float) -> None:
+        if owners := list(owners):
+            self._run("renew", lease_for, *owners)
+
+    def ack(self, leases: Sequence[Lease]) -> Sequence[Lease]:
+        return self._settle([(lease, "a", "") for lease in leases])
+
+    def release(self, leases: Sequence[Lease]) -> Sequence[Lease]:
+        return self._settle([(lease, "r", "") for lease in reversed(leases)])
+
+    def delay(self, leases: Sequence[tuple[Lease, float]]) -> Sequence[Lease]:
+        return self._settle([(lease, "d", repr(due)) for lease, due in leases])
+
+    def bury(self, leases: Sequence[tuple[Lease, str]]) -> Sequence[Lease]:
+        return self._settle([(lease, "b", reason) for lease, reason in leases])
+
+    # -- Upkeep
+
+    def promote_due(self, now: float | None = None, limit: int = 1000) -> Promoted:
+        moved, nearest = self._run("promote", "" if now is None else repr(now), limit)
+        return Promoted(moved, None if nearest is None else float(nearest))
+
+    def reap(self, now: float | None = None, *, max_deliveries: int) -> Reaped:
+        return self._reaped(self._run("reap", "" if now is None else repr(now), max_deliveries))
+
+    def evict(self, eviction: Eviction, *, max_deliveries: int) -> Reaped:
+        known: list[str] = []
+        for lease_id in eviction.finished:
+            known += (lease_id, "f", "")
+        for lease_id in eviction.interrupted:
+            known += (lease_id, "i", "")
+        for lease_id, reason in eviction.forfeited.items():
+            known += (lease_id, "l", reason)
+        return self._reaped(self._run("evict", eviction.owner, max_deliveries, *known))
+
+    # -- Looking
+
+    def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
+        sources = self._sources(queues)
+        totals = {queue: [0, 0, 0, 0] for queue in queues}
+        if sources:
+            for source, numbers in zip(sources, self._run("stats", *(s.key for s in sources)), strict=True):
+                totals[source.queue] = [a + b for a, b in zip(totals[source.queue], numbers, strict=True)]
+        return {
+            queue: QueueStats(ready=ready, leased=leased, delayed=delayed, dead=dead)
+            for queue, (ready, leased, delayed, dead) in totals.items()
+        }
+
+    def scheduled(self, queues: Sequence[str], offset: int = 0, limit: int = 100) -> Sequence[Scheduled]:
+        found: list[Scheduled] = []
+        with _translated():
+            for source in self._sources(queues):
+                key = f"{self._ours}delayed:{source.key}"
+                for member, due in self._earliest(key, offset + limit):
+                    payload = _unmark(member.partition(b"\n")[2])[0]
+                    message = Message(queue=source.queue, payload=payload, priority=source.priority)
+                    found.append(Scheduled(message, due))
+        return sorted(found, key=lambda entry: entry.due)[offset : offset + limit]
+
+    def dead_letters(self, offset: int = 0, limit: int = 100) -> Sequence[DeadLetter]:
+        return [self._letter(letter) for letter in self._run("dead_letters", offset, limit)]
+
+    def retry_dead(self, ids: Iterable[str]) -> int:
+        return int(self._run("retry_dead", "retry", *ids))
+
+    def drop_dead(self, ids: Iterable[str]) -> int:
+        return int(self._run("retry_dead", "drop", *ids))
+
+    def purge(self, queues: Sequence[str]) -> int:
+        if not (sources := self._sources(queues)):
+            return 0
+        with _translated(), self._redis.pipeline(transaction=True) as pipeline:
+            for source in sources:
+                pipeline.llen(source.key)
+                pipeline.zcard(f"{self._ours}delayed:{source.key}")
+                pipeline.delete(source.key, f"{self._ours}delayed:{source.key}")
+            answers = pipeline.execute()
+        return int(sum(answers[0::3]) + sum(answers[1::3]))
+
+    def close(self) -> None:
+        if self._doorbell is not None:
+            self._doorbell.close()
+            self._doorbell = None
+        self._redis.close()
+
+    # -- Parts of the above
+
+    def _run(self, script: str, *arguments: Any) -> Any:
+        with _translated():
+            return self._scripts[script](args=[self._ours, *arguments])
+
+    def _earliest(self, key: str, limit: int) -> list[tuple[bytes, float]]:
+        if limit < 1:
+            return []
+        found: Any = self._redis.zrange(key, 0, limit - 1, withscores=True)
+        return [(member, float(due)) for member, due in found]
+
+    def _key(self, message: Message) -> str:
+        step = self._steps[bisect(self._steps, message.priority) - 1]
+        return self._list(message.queue, step)
+
+    def _list(self, queue: str, step: int) -> str:
+        return f"{self._prefix}{queue}{self._separator}{step}" if step else f"{self._prefix}{queue}"
+
+    def _sources(self, queues: Sequence[str]) -> list[_Source]:
+        """The lists of all queues, in the order in which kombu serves them."""
+        key = tuple(queues)
+        if key not in self._sources_of:
+            self._sources_of[key] = [
+                _Source(self._list(queue, step), queue, step) for step in self._steps for queue in queues
+            ]
+        return self._sources_of[key]
+
+    def _source(self, key: str) -> _Source:
+        name, _, step = key.removeprefix(self._prefix).partition(self._separator)
+        return _Source(key, name, int(step or 0))
+
+    def _settle(self, settled: Sequence[tuple[Lease, str, str]]) -> Sequence[Lease]:
+        if not settled:
+            return ()
+        lost = self._run("settle", *self._settlements(settled))
+        leases = [lease for lease, _, _ in settled]
+        self._close_batches(leases)
+        return _pick_lost(leases, lost) if lost else ()
+
+    def _settlements(self, settled: Iterable[tuple[Lease, str, str]]) -> list[Any]:
+        """The arguments of the script's ``settle``: whole batches that are acked need no details."""
+        batches: defaultdict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)
+        for lease, operation, argument in settled:
+            batch, _, index = lease.id.rpartition(".")
+            batches[lease.owner, batch].append((index, operation, argument))
+        arguments: list[Any] = [len(batches)]
+        for (owner, batch), operations in batches.items():
+            left = self._open.get((owner, batch))
+            whole = left is not None and left == len({index for index, _, _ in operations})
+            if whole and all(operation == "a" for _, operation, _ in operations):
+                arguments += (owner, batch, "*", 0)
+                continue
+            completion = "*" if whole else "?" if left is None else "-"
+            arguments += (owner, batch, completion, len(operations))
+            for index, operation, argument in operations:
+                arguments += (index, operation, argument)
+        return arguments
+
+    def _close_batches(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            key = (lease.owner, lease.id.rpartition(".")[0])
+            if (left := self._open.get(key)) is not None:
+                if left <= 1:
+                    del self._open[key]
+                else:
+                    self._open[key] = left - 1
+
+    def _reaped(self, answer: list[Any]) -> Reaped:
+        return Reaped(answer[0], [self._letter(letter) for letter in answer[1:]])
+
+    def _letter(self, fields: Sequence[Any]) -> DeadLetter:
+        letter_id, key, payload, reason, died_at, deliveries = fields
+        source = self._source(key.decode())
+        return DeadLetter(
+            id=letter_id.decode(),
+            message=Message(queue=source.queue, payload=payload, priority=source.priority),
+            reason=reason.decode("utf-8", "replace"),
+            died_at=float(died_at),
+            deliveries=deliveries,
+        )
+
+
+class _Doorbell:
+    """Rings when one of some keys changes: Redis tells it by client-side caching's invalidations.
+
+    https://redis.io/docs/latest/develop/reference/client-side-caching/ : a key that was read, even
+    one that does not exist, is remembered once for this connection; its next change is pushed.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.pid = os.getpid()
+        options = {**client.connection_pool.connection_kwargs, "protocol": 3}
+        options.pop("maint_notifications_config", None)
+        self._connection = client.connection_pool.connection_class(**options)
+        self._tracking = False
+
+    def wait(self, keys: Sequence[str], timeout: float) -> None:
+        if not self._tracking:
+            self._connection.connect()
+            self._ask("CLIENT", "TRACKING", "ON")
+            self._tracking = True
+        if self._ask("EXISTS", *keys):
+            return
+        if self._connection.can_read(timeout):
+            self._connection.read_response(push_request=True)
+
+    def close(self) -> None:
+        if self.pid == os.getpid():
+            self._connection.disconnect()
+
+    def _ask(self, *command: str) -> Any:
+        self._connection.send_command(*command)
+        return self._connection.read_response()
+
+
+def _read_batch(owner: str, batch: str, source: _Source, raws: Sequence[bytes]) -> Iterator[Lease]:
+    for index, raw in enumerate(raws):
+        payload, deliveries = (raw, 1) if not raw.startswith(_MARK) else _unmark(raw)
+        message = Message(queue=source.queue, payload=payload, priority=source.priority)
+        yield Lease(f"{batch}.{index}", owner, message, deliveries)
+
+
+def _unmark(raw: bytes) -> tuple[bytes, int]:
+    """The original bytes of a raw message, and the number of its next delivery."""
+    if not raw.startswith(_MARK):
+        return raw, 1
+    deliveries, _, rest = raw[len(_MARK) :].partition(b",")
+    return b"{" + rest, int(deliveries)
+
+
+def _pick_lost(leases: Sequence[Lease], lost: Sequence[bytes]) -> list[Lease]:
+    names = {name.decode() for name in lost}
+    return [
+        lease
+        for lease in leases
+        if f"{lease.owner} {lease.id}" in names or f"{lease.owner} {lease.id.rpartition('.')[0]}" in names
+    ]
+
+
+def _load_scripts() -> dict[str, str]:
+    text = Path(__file__).with_name("redis.lua").read_text()
+    _, *sections = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    scripts = dict(zip(sections[::2], sections[1::2], strict=True))
+    prelude = scripts.pop("prelude")
+    return {name: prelude + body for name, body in scripts.items()}
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turns redis-py's errors into ours, here and nowhere else."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
+    except redis.RedisError as error:
+        raise BrokerError(f"Redis refused: {error}") from error
