@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import msgspec
 import pytest
 
@@ -84,13 +86,7 @@ def test_positional_mistakes_are_refused_where_fields_look_alike() -> None:
         Eviction("node/1")  # type: ignore[call-arg]
 
 
-def test_outcomes_are_told_apart_by_their_type_alone() -> None:
-    assert Done() == DONE
-    assert Release() != DONE
-    assert Delay(5.0) != Delay(6.0)
-    assert [type(o).__name__ for o in (DONE, Release(), Delay(1.0), Bury("x"))] == [
-        "Done",
-        "Release",
-        "Delay",
-        "Bury",
-    ]
+def test_outcomes_are_told_apart_by_type_and_content() -> None:
+    outcomes: list[object] = [Done(), Release(), Delay(5.0), Delay(6.0), Bury("poison"), Bury("late")]
+    assert [outcome == DONE for outcome in outcomes] == [True, *[False] * 5]
+    assert all(one != other for one, other in combinations(outcomes, 2))
