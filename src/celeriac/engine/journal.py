@@ -1,0 +1,98 @@
+"""What a shard has started and not yet settled, in memory that outlives its SIGKILL.
+
+The supervisor makes one anonymous shared mapping for each shard before it forks. The shard alone
+writes it; the supervisor reads it once the shard is dead, so no lock is needed: a record's state byte
+is written last when it begins and first when it ends.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from celeriac.core.lease import Eviction
+
+__all__ = ["Entry", "Journal"]
+
+_FREE = 0
+_REPEATABLE = 1
+_AT_MOST_ONCE = 2
+_FINISHED = 3
+
+#: State, length of the lease id, the id, unused, deadline in monotonic seconds (0: none).
+_RECORD = struct.Struct("<BB47s7xd")
+_BODY = struct.Struct("<B47s7xd")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One started delivery, as the supervisor finds it."""
+
+    lease: str
+    at_most_once: bool
+    finished: bool
+    #: Monotonic seconds after which its process is to be killed; 0: never.
+    deadline: float
+
+
+class Journal:
+    """A fixed number of records; at most ``slots`` deliveries may be started and unsettled."""
+
+    def __init__(self, slots: int) -> None:
+        self._memory = mmap.mmap(-1, slots * _RECORD.size)
+        self._free = [slot * _RECORD.size for slot in reversed(range(slots))]
+
+    # -- In the shard
+
+    def begin(self, lease: str, *, at_most_once: bool, deadline: float = 0.0) -> int:
+        """Note that the delivery is about to run; return its slot."""
+        slot = self._free.pop()
+        name = lease.encode("ascii")
+        _BODY.pack_into(self._memory, slot + 1, len(name), name, deadline)
+        self._memory[slot] = _AT_MOST_ONCE if at_most_once else _REPEATABLE
+        return slot
+
+    def finish(self, slot: int) -> None:
+        """Note that the body has ended and nothing of it is left to store."""
+        self._memory[slot] = _FINISHED
+
+    def settle(self, slot: int) -> None:
+        """Forget the delivery: the broker has settled it."""
+        self._memory[slot] = _FREE
+        self._free.append(slot)
+
+    # -- In the supervisor
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield what was started and not settled; exact once the shard is dead."""
+        states = self._memory[:: _RECORD.size]
+        for index in [index for index, state in enumerate(states) if state != _FREE]:
+            state, length, name, deadline = _RECORD.unpack_from(self._memory, index * _RECORD.size)
+            if state != _FREE:
+                yield Entry(name[:length].decode(), state == _AT_MOST_ONCE, state == _FINISHED, deadline)
+
+    def eviction(
+        self, owner: str, *, reason: str, counted: bool = True, overdue: frozenset[str] = frozenset()
+    ) -> Eviction:
+        """Return what becomes of the dead shard's leases.
+
+        What was running goes back, counted as one more delivery unless told otherwise; or, if it
+        must not run twice or is ``overdue``, is forfeited for ``reason``.
+        """
+        entries = list(self.entries())
+        running = [entry for entry in entries if not entry.finished]
+        forfeited = {entry.lease: reason for entry in running if entry.at_most_once or entry.lease in overdue}
+        return Eviction(
+            owner=owner,
+            finished=frozenset(entry.lease for entry in entries if entry.finished),
+            interrupted=frozenset(
+                entry.lease for entry in running if counted and entry.lease not in forfeited
+            ),
+            forfeited=forfeited,
+        )
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._memory.close()

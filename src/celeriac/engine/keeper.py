@@ -1,0 +1,121 @@
+"""A shard's second thread, which looks after what is claimed while a task takes long."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from celeriac.core.broker import Broker
+from celeriac.core.errors import BrokerUnavailable
+from celeriac.core.lease import Lease
+from celeriac.core.settings import Settings
+from celeriac.engine.settle import Settler
+
+__all__ = ["Keeper", "is_orphan"]
+
+
+def is_orphan(supervisor: int) -> bool:
+    """Return whether this process was started by a supervisor that is gone."""
+    return os.getpid() != supervisor and os.getppid() != supervisor
+
+
+class Keeper:
+    """Settles what has finished and gives back what has not started.
+
+    Where no supervisor renews the shard's leases (a solo worker is its own, an orphan has lost it),
+    the keeper does. It sleeps while the shard is idle.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        settler: Settler,
+        settings: Settings,
+        *,
+        owner: str,
+        supervisor: int,
+        on_orphaned: Callable[[], None],
+    ) -> None:
+        self.unstarted: deque[Lease] = deque()
+        #: Monotonic seconds since when the present delivery runs.
+        self.running_since = 0.0
+        self._broker = broker
+        self._settler = settler
+        self._settings = settings
+        self._owner = owner
+        self._supervisor = supervisor
+        self._on_orphaned = on_orphaned
+        self._busy = threading.Event()
+        self._closed = False
+        self._renew_at = 0.0
+        self._thread = threading.Thread(target=self._keep, name="Keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look after the shard."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; return once it has ended."""
+        self._closed = True
+        self._busy.set()
+        self._thread.join()
+
+    def batch_begins(self) -> None:
+        """Wake up: there is something to look after."""
+        self.running_since = time.monotonic()
+        self._busy.set()
+
+    def batch_ended(self) -> None:
+        """Sleep: the shard itself does the rest."""
+        self._busy.clear()
+
+    def give_back(self) -> None:
+        """Return everything claimed and not started to the queue, in its old order."""
+        taken: list[Lease] = []
+        while self.unstarted:
+            try:
+                taken.append(self.unstarted.pop())
+            except IndexError:
+                break  # the other thread has just taken the last one
+        if not taken:
+            return
+        taken.reverse()
+        with self._settler.lock:
+            try:
+                self._settler.report_lost(self._broker.release(taken))
+            except BrokerUnavailable:
+                self.unstarted.extend(taken)
+                raise
+
+    def _keep(self) -> None:
+        while not self._closed:
+            self._busy.wait()
+            time.sleep(self._settings.engine_settle_seconds)
+            try:
+                self._hold_leases()
+                self._look_after_slow_task()
+            except BrokerUnavailable:
+                continue  # everything is kept; the main thread meets the same error and reports it
+
+    def _hold_leases(self) -> None:
+        if os.getppid() == self._supervisor:
+            return
+        if is_orphan(self._supervisor):
+            self._on_orphaned()
+        now = time.monotonic()
+        if now >= self._renew_at:
+            self._renew_at = now + self._settings.engine_lease_seconds / 3
+            with self._settler.lock:
+                self._broker.renew([self._owner], self._settings.engine_lease_seconds)
+
+    def _look_after_slow_task(self) -> None:
+        if not self._busy.is_set():
+            return
+        running_for = time.monotonic() - self.running_since
+        if running_for >= self._settings.engine_settle_seconds:
+            self._settler.settle()
+        if running_for >= self._settings.engine_giveback_seconds:
+            self.give_back()

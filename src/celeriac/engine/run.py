@@ -1,0 +1,70 @@
+"""One delivery, from its lease to what becomes of it: a list of named steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from celeriac.core.errors import MalformedMessage
+from celeriac.core.executor import Bury, Delay, Done, Executor, Job, Outcome
+from celeriac.core.layer import Layer, wrap_run
+from celeriac.core.lease import Lease
+from celeriac.engine.journal import Journal
+
+__all__ = ["Finished", "Runner"]
+
+
+class Finished(msgspec.Struct):
+    """A delivery whose outcome is known and not yet settled with the broker."""
+
+    lease: Lease
+    outcome: Outcome
+    #: Its place in the journal, or None if it was never started.
+    slot: int | None = None
+
+
+class Runner:
+    """Runs deliveries one after the other in the calling thread."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        journal: Journal,
+        layers: Sequence[Layer] = (),
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._executor = executor
+        self._journal = journal
+        self._execute = wrap_run(layers, executor.run)
+        self._clock = clock
+
+    def run(self, lease: Lease) -> Finished:
+        """Return the delivery with its outcome: decode, hold back until due, begin, execute, finish."""
+        try:
+            job = self._executor.decode(lease)
+        except MalformedMessage as error:
+            return Finished(lease, Bury(str(error)))
+        if job.due is not None and job.due > self._clock():
+            return Finished(lease, Delay(job.due))
+        slot = self._begin(lease, job)
+        outcome = self._run_body(job)
+        if job.result_ignored and type(outcome) is Done:
+            self._journal.finish(slot)
+        return Finished(lease, outcome, slot)
+
+    def _begin(self, lease: Lease, job: Job) -> int:
+        limit = job.time_limit
+        return self._journal.begin(
+            lease.id,
+            at_most_once=job.at_most_once,
+            deadline=time.monotonic() + limit if limit else 0.0,
+        )
+
+    def _run_body(self, job: Job) -> Outcome:
+        try:
+            return self._execute(job)
+        except Exception as error:
+            # A layer or the executor failed, not the task: the message is kept with the reason.
+            return Bury(f"could not be run: {type(error).__name__}: {error}")

@@ -1,0 +1,190 @@
+"""A shard: claims a batch, runs it, settles it, again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from celeriac.core.broker import Broker
+from celeriac.core.errors import BrokerUnavailable
+from celeriac.core.events import BrokerLost, BrokerRegained, Events
+from celeriac.core.executor import Executor
+from celeriac.core.layer import Layer
+from celeriac.core.lease import Lease
+from celeriac.core.settings import Settings
+from celeriac.engine.batch import BatchSize
+from celeriac.engine.journal import Journal
+from celeriac.engine.keeper import Keeper, is_orphan
+from celeriac.engine.run import Runner
+from celeriac.engine.settle import Settler
+
+__all__ = ["Shard", "ShardSpec"]
+
+#: Seconds between an idle shard's looks at whether it is still wanted.
+_IDLE_WAIT = 1.0
+_RETRY_FIRST, _RETRY_MAX = 0.1, 5.0
+
+
+class ShardSpec(msgspec.Struct, frozen=True):
+    """What the supervisor decides about a shard before it exists."""
+
+    name: str
+    #: Unique for every process that ever claims; its leases are found by it.
+    owner: str
+    queues: Sequence[str]
+    journal: Journal
+    #: The process id of the supervisor; the shard's own for one that is its own supervisor.
+    supervisor: int
+    #: Deliveries after which the process makes room for a fresh one; None: never.
+    max_tasks: int | None = None
+
+
+class _StopWaiting(BaseException):
+    """Raised in a signal handler to leave an idle wait at once."""
+
+
+class Shard:
+    """Runs until ``stop``; then everything it claimed is settled or given back."""
+
+    def __init__(
+        self,
+        spec: ShardSpec,
+        broker: Broker,
+        executor: Executor,
+        settings: Settings,
+        events: Events,
+        layers: Sequence[Layer] = (),
+    ) -> None:
+        self._spec = spec
+        self._broker = broker
+        self._settings = settings
+        self._events = events
+        self._runner = Runner(executor, spec.journal, layers)
+        self._size = BatchSize(settings.engine_batch_seconds, settings.engine_batch_max)
+        self._settler = Settler(broker, executor, spec.journal, events, settings.engine_settle_seconds)
+        self._keeper = Keeper(
+            broker,
+            self._settler,
+            settings,
+            owner=spec.owner,
+            supervisor=spec.supervisor,
+            on_orphaned=self._stop_soon,
+        )
+        self._stopping = False
+        self._waiting = False
+        self._run_count = 0
+        self._retry_in = _RETRY_FIRST
+
+    def run(self) -> None:
+        """Work until stopped, orphaned or worn out; then settle and give back."""
+        self.open()
+        try:
+            while self.wanted:
+                self.work(_IDLE_WAIT)
+        finally:
+            self.close()
+
+    def open(self) -> None:
+        """Make ready for ``work``."""
+        self._keeper.start()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether another batch may be claimed."""
+        return not (self._stopping or self._worn_out or is_orphan(self._spec.supervisor))
+
+    def work(self, idle_wait: float) -> None:
+        """Claim and run one batch; or wait up to ``idle_wait`` seconds for one to arrive."""
+        try:
+            self._keeper.give_back()
+            leases = self._settler.claim(
+                self._spec.queues,
+                self._size.current,
+                self._spec.owner,
+                self._settings.engine_lease_seconds,
+            )
+            if leases:
+                self._run_batch(leases)
+            else:
+                self._wait(idle_wait)
+            self._broker_works()
+        except BrokerUnavailable as error:
+            self._broker_fails(error)
+
+    def stop(self) -> None:
+        """Finish the running delivery and claim no more; safe in a signal handler."""
+        self._stop_soon()
+        if self._waiting:
+            self._waiting = False
+            raise _StopWaiting
+
+    def close(self) -> None:
+        """Settle what has finished and give back the rest, trying for as long as a lease holds."""
+        self._keeper.close()
+        give_up = time.monotonic() + self._settings.engine_lease_seconds
+        while True:
+            try:
+                self._keeper.give_back()
+                self._settler.settle()
+                return
+            except BrokerUnavailable as error:
+                if time.monotonic() > give_up:
+                    return  # the leases run out by themselves, and the messages go back
+                self._broker_fails(error)
+
+    def _run_batch(self, leases: Sequence[Lease]) -> None:
+        begun = time.monotonic()
+        self._settler.due = begun + self._settings.engine_settle_seconds
+        self._keeper.unstarted.extend(leases)
+        self._keeper.batch_begins()
+        try:
+            ran = self._run_unstarted()
+        finally:
+            self._keeper.batch_ended()
+        self._size.learn(ran, time.monotonic() - begun)
+
+    def _run_unstarted(self) -> int:
+        keeper, settler, run = self._keeper, self._settler, self._runner.run
+        unstarted, ran = keeper.unstarted, 0
+        while not self._stopping and not self._worn_out:
+            try:
+                if unstarted[0].deliveries > 1:
+                    settler.settle()  # it may kill this process: nothing finished is to die with it
+                lease = unstarted.popleft()
+            except IndexError:
+                break  # all have run, or the keeper has given the rest back
+            settler.add(run(lease))
+            ran += 1
+            self._run_count += 1
+            keeper.running_since = now = time.monotonic()
+            if now >= settler.due:
+                settler.settle()
+        return ran
+
+    def _wait(self, timeout: float) -> None:
+        try:
+            self._waiting = True
+            if not self._stopping:
+                self._broker.wait(self._spec.queues, timeout)
+            self._waiting = False
+        except _StopWaiting:
+            pass
+
+    @property
+    def _worn_out(self) -> bool:
+        return self._spec.max_tasks is not None and self._run_count >= self._spec.max_tasks
+
+    def _stop_soon(self) -> None:
+        self._stopping = True
+
+    def _broker_fails(self, error: BrokerUnavailable) -> None:
+        self._events.emit(BrokerLost(error=str(error), retry_in=self._retry_in))
+        time.sleep(self._retry_in)
+        self._retry_in = min(self._retry_in * 2, _RETRY_MAX)
+
+    def _broker_works(self) -> None:
+        if self._retry_in > _RETRY_FIRST:
+            self._retry_in = _RETRY_FIRST
+            self._events.emit(BrokerRegained())

@@ -1,0 +1,83 @@
+"""What a worker does for the broker besides running tasks: renew, reap, promote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from celeriac.core.broker import Broker
+from celeriac.core.events import Events, LeasesReturned, MessageBuried
+from celeriac.core.lease import DeadLetter, Eviction, Reaped
+from celeriac.core.settings import Settings
+
+__all__ = ["Promoter", "Reaper", "Renewer"]
+
+
+class Renewer:
+    """Keeps the leases of this worker's shards, three times as often as needed."""
+
+    def __init__(self, broker: Broker, settings: Settings) -> None:
+        self._broker = broker
+        self._lease = settings.engine_lease_seconds
+        self._next = 0.0
+
+    def tick(self, now: float, owners: Iterable[str]) -> None:
+        """Renew if it is time; ``now`` is monotonic."""
+        if now >= self._next:
+            self._broker.renew(owners, self._lease)
+            self._next = now + self._lease / 3
+
+
+class Reaper:
+    """Returns the leases of the dead: nodes that stopped renewing, and shards known to be dead."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        settings: Settings,
+        events: Events,
+        on_buried: Callable[[DeadLetter], None],
+    ) -> None:
+        self._broker = broker
+        self._events = events
+        self._on_buried = on_buried
+        self._max_deliveries = settings.engine_max_deliveries
+        self._every = settings.engine_lease_seconds / 5
+        self._next = 0.0
+
+    def tick(self, now: float) -> None:
+        """Look for owners whose deadline has passed, if it is time; ``now`` is monotonic."""
+        if now >= self._next:
+            self._next = now + self._every
+            self._report(None, self._broker.reap(max_deliveries=self._max_deliveries))
+
+    def evict(self, eviction: Eviction) -> None:
+        """Return a dead shard's leases at once."""
+        reaped = self._broker.evict(eviction, max_deliveries=self._max_deliveries)
+        self._report(eviction.owner, reaped)
+
+    def _report(self, owner: str | None, reaped: Reaped) -> None:
+        if reaped.returned:
+            self._events.emit(LeasesReturned(owner=owner, count=reaped.returned))
+        for letter in reaped.buried:
+            self._events.emit(MessageBuried(queue=letter.message.queue, reason=letter.reason))
+            self._on_buried(letter)
+
+
+class Promoter:
+    """Makes delayed messages ready when they are due."""
+
+    #: Seconds between looks, as messages may be delayed by any worker at any time.
+    EVERY = 0.04
+    #: The same where the broker holds messages back by itself and only tidies up.
+    EVERY_NATIVE = 1.0
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._every = self.EVERY_NATIVE if broker.features.native_delay else self.EVERY
+        self._next = 0.0
+
+    def tick(self, now: float) -> None:
+        """Promote what is due, if it is time to look; ``now`` is monotonic."""
+        if now >= self._next:
+            promoted = self._broker.promote_due()
+            self._next = now if promoted.count >= 1000 else now + self._every
