@@ -7,4 +7,8 @@ Read first: core/broker.py (what a message goes through), then docs/internals.md
 
 from __future__ import annotations
 
+from celeriac.bridge.app import Celery
+
+__all__ = ["Celery", "__version__"]
+
 __version__ = "0.1.0"

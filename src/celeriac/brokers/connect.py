@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from celeriac.brokers.memory import MemoryBroker
 from celeriac.brokers.redis import RedisBroker
 from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.core.broker import Broker
@@ -17,8 +16,8 @@ from celeriac.core.errors import ConfigurationError, did_you_mean
 
 __all__ = ["SCHEMES", "SqliteAddress", "open_broker", "parse_sqlite_url", "scheme_of"]
 
-#: URL schemes that have a broker here.
-SCHEMES = ("memory", "redis", "rediss", "sqlite", "unix")
+#: URL schemes of brokers that several processes can share.
+SCHEMES = ("redis", "rediss", "sqlite", "unix")
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 
@@ -45,8 +44,6 @@ def open_broker(url: str, options: Mapping[str, Any] | None = None) -> Broker:
     if scheme == "sqlite":
         address = parse_sqlite_url(url)
         return SqliteBroker(address.path, synchronous=address.synchronous)
-    if scheme == "memory":
-        return MemoryBroker()
     if scheme in SCHEMES:
         return RedisBroker.from_options(url, options or {})
     raise ConfigurationError(

@@ -64,6 +64,10 @@ class Executor(Protocol):
         """Run the body to its end and return what becomes of the message; never raise for a task's error."""
         ...
 
+    def describe(self, job: Job) -> bytes:
+        """Return what somebody asking for running tasks is to be told of the job."""
+        ...
+
     def flush(self) -> None:
         """Store what finished jobs have left to store; called before their leases are settled."""
         ...

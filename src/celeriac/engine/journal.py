@@ -25,6 +25,9 @@ _FINISHED = 3
 #: State, length of the lease id, the id, unused, deadline in monotonic seconds (0: none).
 _RECORD = struct.Struct("<BB47s7xd")
 _BODY = struct.Struct("<B47s7xd")
+#: Length of the note about what is running.
+_NOTE = struct.Struct("<I")
+_NOTE_MAX = 16384
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -41,7 +44,8 @@ class Journal:
     """A fixed number of records; at most ``slots`` deliveries may be started and unsettled."""
 
     def __init__(self, slots: int) -> None:
-        self._memory = mmap.mmap(-1, slots * _RECORD.size)
+        self._notes_at = slots * _RECORD.size
+        self._memory = mmap.mmap(-1, self._notes_at + _NOTE.size + _NOTE_MAX)
         self._free = [slot * _RECORD.size for slot in reversed(range(slots))]
 
     # -- In the shard
@@ -63,11 +67,25 @@ class Journal:
         self._memory[slot] = _FREE
         self._free.append(slot)
 
+    def note(self, text: bytes) -> None:
+        """Say what is running, for those who ask the supervisor; empty: nothing worth telling."""
+        if len(text) <= _NOTE_MAX:
+            start = self._notes_at + _NOTE.size
+            _NOTE.pack_into(self._memory, self._notes_at, 0)
+            self._memory[start : start + len(text)] = text
+            _NOTE.pack_into(self._memory, self._notes_at, len(text))
+
     # -- In the supervisor
+
+    def read_note(self) -> bytes:
+        """Return the latest note; may be torn while the shard writes it."""
+        (length,) = _NOTE.unpack_from(self._memory, self._notes_at)
+        start = self._notes_at + _NOTE.size
+        return self._memory[start : start + length]
 
     def entries(self) -> Iterator[Entry]:
         """Yield what was started and not settled; exact once the shard is dead."""
-        states = self._memory[:: _RECORD.size]
+        states = self._memory[: self._notes_at : _RECORD.size]
         for index in [index for index, state in enumerate(states) if state != _FREE]:
             state, length, name, deadline = _RECORD.unpack_from(self._memory, index * _RECORD.size)
             if state != _FREE:

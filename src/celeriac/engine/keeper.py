@@ -38,7 +38,9 @@ class Keeper:
         owner: str,
         supervisor: int,
         on_orphaned: Callable[[], None],
+        on_slow: Callable[[], None],
     ) -> None:
+        """``on_orphaned`` and ``on_slow`` (a task runs long) are called in the keeper's thread."""
         self.unstarted: deque[Lease] = deque()
         #: Monotonic seconds since when the present delivery runs.
         self.running_since = 0.0
@@ -48,6 +50,7 @@ class Keeper:
         self._owner = owner
         self._supervisor = supervisor
         self._on_orphaned = on_orphaned
+        self._on_slow = on_slow
         self._busy = threading.Event()
         self._closed = False
         self._renew_at = 0.0
@@ -117,5 +120,6 @@ class Keeper:
         running_for = time.monotonic() - self.running_since
         if running_for >= self._settings.engine_settle_seconds:
             self._settler.settle()
+            self._on_slow()
         if running_for >= self._settings.engine_giveback_seconds:
             self.give_back()

@@ -39,6 +39,8 @@ class Runner:
         self._journal = journal
         self._execute = wrap_run(layers, executor.run)
         self._clock = clock
+        #: What runs now, for the keeper to tell about.
+        self.running: Job | None = None
 
     def run(self, lease: Lease) -> Finished:
         """Return the delivery with its outcome: decode, hold back until due, begin, execute, finish."""
@@ -49,10 +51,17 @@ class Runner:
         if job.due is not None and job.due > self._clock():
             return Finished(lease, Delay(job.due))
         slot = self._begin(lease, job)
+        self.running = job
         outcome = self._run_body(job)
+        self.running = None
         if job.result_ignored and type(outcome) is Done:
             self._journal.finish(slot)
         return Finished(lease, outcome, slot)
+
+    def tell(self) -> None:
+        """Write into the journal what runs now."""
+        job = self.running
+        self._journal.note(self._executor.describe(job) if job is not None else b"")
 
     def _begin(self, lease: Lease, job: Job) -> int:
         limit = job.time_limit

@@ -71,6 +71,7 @@ class Shard:
             owner=spec.owner,
             supervisor=spec.supervisor,
             on_orphaned=self._stop_soon,
+            on_slow=self._runner.tell,
         )
         self._stopping = False
         self._waiting = False

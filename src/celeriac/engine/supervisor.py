@@ -139,6 +139,15 @@ class Supervisor:
         """Return a file descriptor for each shard that becomes readable when it dies."""
         return [shard.process.sentinel for shard in self.shards.values()]
 
+    def notes(self) -> list[tuple[RunningShard, bytes]]:
+        """Return what each shard that runs something for long says of it."""
+        busy = {shard.number for shard, _ in self.running()}
+        return [
+            (shard, note)
+            for shard in self.shards.values()
+            if shard.number in busy and (note := shard.spec.journal.read_note())
+        ]
+
     def running(self) -> list[tuple[RunningShard, Entry]]:
         """Return what every shard is running now."""
         return [

@@ -1,0 +1,57 @@
+"""What the engine does not run; there Celery's stock worker takes over, with one warning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celeriac.bridge.configuration import single_url
+
+__all__ = ["POOLS", "reason_for_stock_worker"]
+
+#: Pools of the engine, by the module of Celery's class that ``-P`` names.
+POOLS = {
+    "celery.concurrency.prefork": "prefork",
+    "celery.concurrency.solo": "solo",
+}
+
+
+def reason_for_stock_worker(worker: Any) -> str | None:
+    """Return why this worker must be Celery's own, or None if the engine runs it."""
+    conf = worker.app.conf
+    url = single_url(conf.broker_read_url)
+    if url is None or not worker.app.owns_transport(url):
+        return "its broker is one that Celeriac has no engine for"
+    pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
+    if pool not in POOLS and pool not in POOLS.values():
+        return f"the pool {pool.rpartition('.')[2]!r} is not one of {', '.join(POOLS.values())}"
+    return _unsupported_option(worker) or _unsupported_task(worker) or _unsupported_steps(worker)
+
+
+def _unsupported_option(worker: Any) -> str | None:
+    given = worker.options
+    options = {
+        "--beat": given.get("beat"),
+        "--autoscale": given.get("autoscale"),
+        "--task-events": worker.task_events,
+        "--max-memory-per-child": worker.max_memory_per_child,
+        "--statedb": given.get("statedb") or worker.app.conf.worker_state_db,
+        "worker_consumer": worker.consumer_cls != "celery.worker.consumer:Consumer" and worker.consumer_cls,
+    }
+    for option, value in options.items():
+        if value:
+            return f"{option} is set"
+    return None
+
+
+def _unsupported_task(worker: Any) -> str | None:
+    if worker.disable_rate_limits:
+        return None
+    for task in worker.app.tasks.values():
+        if task.rate_limit or worker.app.conf.task_default_rate_limit:
+            return f"the task {task.name} has a rate limit"
+    return None
+
+
+def _unsupported_steps(worker: Any) -> str | None:
+    steps = worker.app.steps["consumer"]
+    return f"the app adds consumer steps ({len(steps)})" if steps else None

@@ -1,0 +1,157 @@
+"""Celery's message protocol 2 inside kombu's envelope: encoding and decoding.
+
+Protocol: https://docs.celeryq.dev/en/stable/internals/protocol.html . What is plain JSON goes
+through msgspec; everything else through kombu's own serializers, so that the bytes mean the same.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from celery.worker.strategy import hybrid_to_proto2, proto1_to_proto2
+from kombu.compression import decompress
+from kombu.serialization import dumps as kombu_dumps
+from kombu.serialization import loads as kombu_loads
+from kombu.utils.json import dumps as json_dumps
+
+from celeriac.core.errors import MalformedMessage
+
+__all__ = ["Delivered", "Envelope", "decode", "encode"]
+
+_PLAIN = (str, int, float, bool, type(None))
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """kombu's JSON envelope, as its virtual transports put it into a queue."""
+
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+    body: Any = None
+    content_type: str | None = msgspec.field(name="content-type", default=None)
+    content_encoding: str | None = msgspec.field(name="content-encoding", default=None)
+
+
+class Delivered(msgspec.Struct):
+    """A decoded message in the terms of protocol 2, whatever its own protocol was."""
+
+    id: str
+    task: str
+    headers: dict[str, Any]
+    args: Any
+    kwargs: Any
+    #: callbacks, errbacks, chain, chord.
+    embed: dict[str, Any]
+    properties: dict[str, Any]
+
+
+_envelope_decoder = msgspec.json.Decoder(Envelope)
+_json_decoder = msgspec.json.Decoder()
+_json_encoder = msgspec.json.Encoder()
+
+
+def encode(
+    body: Any,
+    *,
+    headers: Mapping[str, Any],
+    properties: Mapping[str, Any],
+    queue: str,
+    serializer: str,
+) -> bytes:
+    """Return the envelope for the anonymous exchange, as kombu would put it into ``queue``."""
+    content_type, content_encoding, data = kombu_dumps(body, serializer)
+    if isinstance(data, str):
+        data = data.encode("utf-8")
+    envelope = {
+        "body": binascii.b2a_base64(data, newline=False).decode("ascii"),
+        "content-encoding": content_encoding,
+        "content-type": content_type,
+        "headers": headers,
+        "properties": {
+            **properties,
+            "delivery_info": {"exchange": "", "routing_key": queue},
+            "body_encoding": "base64",
+            "delivery_tag": str(uuid4()),
+        },
+    }
+    if _is_plain(headers) and _is_plain(properties):
+        return _json_encoder.encode(envelope)
+    return bytes(json_dumps(envelope).encode("utf-8"))
+
+
+def decode(payload: bytes, accept: frozenset[str]) -> Delivered:
+    """Return what the payload says; raise :class:`MalformedMessage` saying what is wrong with it."""
+    try:
+        envelope = _envelope_decoder.decode(payload)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise MalformedMessage(f"not a kombu envelope: {error}") from None
+    body = _decode_body(envelope, accept)
+    if isinstance(body, list | tuple) and len(body) == 3 and "task" in envelope.headers:
+        args, kwargs, embed = body
+        headers = envelope.headers
+    elif isinstance(body, dict):
+        (args, kwargs, embed), headers = _from_protocol_1(body, envelope.headers)
+    else:
+        raise MalformedMessage("the body is neither protocol 2 (args, kwargs, embed) nor protocol 1")
+    task_id, task = headers.get("id"), headers.get("task")
+    if not isinstance(task_id, str) or not isinstance(task, str):
+        raise MalformedMessage("the message names no task or has no id")
+    if not isinstance(args, list | tuple) or not isinstance(kwargs, dict):
+        raise MalformedMessage("the task's arguments are not a list and a mapping")
+    return Delivered(task_id, task, headers, args, kwargs, embed or {}, envelope.properties)
+
+
+def _decode_body(envelope: Envelope, accept: frozenset[str]) -> Any:
+    data = envelope.body
+    try:
+        if isinstance(data, str):
+            if envelope.properties.get("body_encoding") == "base64":
+                data = binascii.a2b_base64(data)
+            else:
+                data = data.encode("utf-8")
+            if compression := envelope.headers.get("compression"):
+                data = decompress(data, compression)
+        elif not isinstance(data, bytes):
+            return data
+        plain_json = envelope.content_type == "application/json" and b"__type__" not in data
+        if plain_json and "application/json" in accept:
+            try:
+                return _json_decoder.decode(data)
+            except msgspec.DecodeError:
+                pass  # kombu also takes what strict JSON does not have, such as NaN
+        return kombu_loads(data, envelope.content_type, envelope.content_encoding, accept=accept)
+    except Exception as error:
+        # Serializers raise whatever they like; the message is buried with this as its reason.
+        raise MalformedMessage(f"the body cannot be decoded: {error}") from None
+
+
+def _from_protocol_1(
+    body: dict[str, Any], headers: dict[str, Any]
+) -> tuple[tuple[Any, Any, Any], dict[str, Any]]:
+    convert = hybrid_to_proto2 if "task" in headers else proto1_to_proto2
+    try:
+        triple, new_headers, _, _ = convert(SimpleNamespace(headers=headers), body)
+    except Exception as error:
+        # Celery's converters check little; the message is buried with this as its reason.
+        raise MalformedMessage(f"not a protocol 1 message: {error}") from None
+    return triple, dict(new_headers)
+
+
+def _is_plain(values: Mapping[str, Any]) -> bool:
+    """Whether msgspec writes these values just as kombu's own JSON would."""
+    for value in values.values():
+        if isinstance(value, _PLAIN):
+            continue
+        if isinstance(value, dict):
+            if not _is_plain(value):
+                return False
+        elif isinstance(value, list | tuple):
+            if not all(isinstance(item, _PLAIN) for item in value):
+                return False
+        else:
+            return False
+    return True

@@ -1,0 +1,138 @@
+"""The worker that ``celery worker`` starts: Celery's own shell around Celeriac's engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import click
+from celery import bootsteps, signals
+from celery.apps.worker import Worker as StockWorker
+from celery.apps.worker import safe_say
+from celery.platforms import EX_FAILURE, EX_OK
+from celery.utils.log import get_logger
+from celery.worker import state
+from celery.worker.worker import WorkController
+
+from celeriac.bridge.configuration import read_settings
+from celeriac.bridge.fallback import POOLS, reason_for_stock_worker
+from celeriac.core.errors import ConfigurationError
+
+__all__ = ["Worker"]
+
+logger = get_logger("celeriac.worker")
+
+
+class _UsageError(click.ClickException):
+    exit_code = 2
+
+
+class Worker(StockWorker):
+    """Takes every option of Celery's worker; runs the engine, or Celery's stock worker with a warning.
+
+    Banner, logging, signals, pid file and queue selection are Celery's. In place of its blueprint
+    of hub, pool, timer and consumer stands a single step.
+    """
+
+    #: Set by a step of Celery's blueprint that the engine has no use for; the banner reads it.
+    autoscale: Any = None
+    engine: Any = None
+    #: Why Celery's stock worker runs instead of the engine, or None.
+    stock_reason: str | None = None
+
+    class EngineBlueprint(bootsteps.Blueprint):
+        name = "Worker"
+        default_steps = frozenset({"celeriac.bridge.engine:EngineStep"})
+
+    def on_before_init(self, **kwargs: Any) -> None:
+        try:
+            read_settings(self.app)
+        except ConfigurationError as error:
+            raise _UsageError(str(error)) from None
+        super().on_before_init(**kwargs)
+
+    def on_init_blueprint(self) -> None:
+        super().on_init_blueprint()
+        self.stock_reason = reason_for_stock_worker(self)
+        if self.stock_reason is None:
+            self.Blueprint = self.EngineBlueprint
+            return
+        logger.warning("Celery's stock worker runs here instead of Celeriac's engine: %s.", self.stock_reason)
+
+    @property
+    def pool_name(self) -> str:
+        """The engine's name for the pool that was asked for."""
+        module = self.pool_cls if isinstance(self.pool_cls, str) else self.pool_cls.__module__
+        return POOLS.get(module, module)
+
+    def on_stopped(self) -> None:
+        if self.engine is None:
+            super().on_stopped()
+        elif self.pidlock:
+            self.pidlock.release()
+
+    def on_close(self) -> None:
+        if self.engine is None or os.getpid() == self.main_pid:
+            super().on_close()
+
+    def install_platform_tweaks(self, worker: Any) -> None:
+        super().install_platform_tweaks(worker)
+        self.main_pid = os.getpid()
+        if self.stock_reason is None:
+            _install_shutdown_handlers(self)
+
+    def stats(self) -> dict[str, Any]:
+        if self.engine is None:
+            return dict(super().stats())
+        connection = self.app.connection_for_read()
+        return {
+            **WorkController.info(self),
+            "broker": connection.info(),
+            "pool": {
+                "implementation": f"celeriac:{self.pool_name}",
+                "max-concurrency": self.concurrency,
+                "processes": self.engine.pids(),
+                "max-tasks-per-child": self.max_tasks_per_child or "N/A",
+            },
+            "prefetch_count": 0,
+            "queues": {
+                queue: {
+                    "ready": numbers.ready,
+                    "leased": numbers.leased,
+                    "delayed": numbers.delayed,
+                    "dead": numbers.dead,
+                }
+                for queue, numbers in self.engine.broker.stats(self.engine.queues).items()
+            },
+            "rusage": self.rusage(),
+        }
+
+
+def _install_shutdown_handlers(worker: Worker) -> None:
+    """TERM and INT: warm, the second time cold; QUIT: cold at once. REMAP_SIGTERM as in Celery."""
+    remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
+    signal.signal(signal.SIGTERM, _handler(worker, warm_first=not remapped))
+    signal.signal(signal.SIGINT, _handler(worker, warm_first=True))
+    signal.signal(signal.SIGQUIT, _handler(worker, warm_first=False))
+
+
+def _handler(worker: Worker, *, warm_first: bool) -> Callable[[int, FrameType | None], None]:
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != worker.main_pid:
+            return
+        warm = warm_first and state.should_stop is None
+        how = "Warm" if warm else "Cold"
+        exitcode = EX_OK if warm else EX_FAILURE
+        safe_say(f"worker: {how} shutdown (MainProcess)")
+        signals.worker_shutting_down.send(
+            sender=worker.hostname, sig=signal.Signals(number).name, how=how, exitcode=exitcode
+        )
+        if warm:
+            state.should_stop = exitcode
+        else:
+            state.should_terminate = exitcode
+
+    return handle
