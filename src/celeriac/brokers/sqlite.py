@@ -17,8 +17,9 @@ from celeriac.core.message import Message
 
 __all__ = ["SqliteBroker"]
 
-#: Seconds between two looks of an idle ``wait`` at whether anything was written.
-POLL: Final = 0.005
+#: Seconds between two looks of ``wait`` at whether anything was written: first, and after a while.
+POLL_FIRST: Final = 0.001
+POLL_LAST: Final = 0.02
 
 
 class SqliteBroker:
@@ -65,7 +66,7 @@ class SqliteBroker:
     def wait(self, queues: Sequence[str], timeout: float) -> None:
         names = json.dumps(list(queues))
         deadline = time.monotonic() + timeout
-        wake, seen = deadline, None
+        wake, seen, pause = deadline, None, POLL_FIRST
         while True:
             version = self._file.version()
             if version != seen:
@@ -76,7 +77,8 @@ class SqliteBroker:
             left = wake - time.monotonic()
             if left <= 0:
                 return
-            time.sleep(min(POLL, left))
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.2, POLL_LAST)
 
     def _any_ready(self, names: str) -> bool:
         with self._file.reading() as db:

@@ -80,7 +80,7 @@ class SqliteFile:
             try:
                 yield db
                 db.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # the file is as it was before the block
                 db.rollback()
                 raise
             self._writes += 1
@@ -115,7 +115,7 @@ class SqliteFile:
                 db.executescript(SQL["schema"])
             elif version != VERSION:
                 raise BrokerError(f"{self.path} has layout {version}, not {VERSION}; upgrade celeriac")
-        except BaseException:
+        except BaseException:  # the next use opens the file anew
             db.close()
             raise
         return db

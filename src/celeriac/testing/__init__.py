@@ -1,5 +1,14 @@
-"""Public helpers for testing brokers and applications on Celeriac.
+"""Public helpers for testing brokers and applications on Celeriac; they need pytest and hypothesis.
 
 May import: core, brokers.
 Read first: contract.py.
 """
+
+import pytest
+
+# Whoever subclasses the contract sees what an assertion compared, as in tests of their own.
+pytest.register_assert_rewrite("celeriac.testing.promises")
+
+from celeriac.testing.contract import BrokerContract  # noqa: E402 - after the line above
+
+__all__ = ["BrokerContract"]
