@@ -195,7 +195,7 @@ class SqliteBackend(KeyValueStoreBackend):
         **_: Any,
     ) -> Any:
         self._ensure_not_eager()
-        for _ in self._looks(timeout, interval, on_interval):
+        for _look in self._looks(timeout, interval, on_interval):
             meta = self.get_task_meta(task_id)
             if meta["status"] in states.READY_STATES:
                 return meta
