@@ -55,8 +55,7 @@ class RedisServer:
         """Start the server; return once it answers."""
         program = require("redis-server", "apt-get install redis-server")
         self._process = subprocess.Popen(
-            [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-            + ["--save", "", "--appendonly", "yes", "--appendfsync", "no"],
+            [program, *self._options()],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -68,6 +67,10 @@ class RedisServer:
             self._process.terminate()
             self._process.wait()
             self._process = None
+
+    def _options(self) -> list[str]:
+        place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        return [*place, "--save", "", "--appendonly", "yes", "--appendfsync", "no"]
 
     def _answers(self) -> bool:
         try:

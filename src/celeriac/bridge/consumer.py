@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import time
 from types import SimpleNamespace
 from typing import Any
 
+from celery.utils.log import get_logger
 from celery.worker.pidbox import Pidbox
 
 from celeriac.bridge.control import engine_handlers
 
 __all__ = ["EngineConsumer"]
 
+logger = get_logger("celeriac.control")
+
+_RETRY_EVERY = 1.0
+
 
 class EngineConsumer:
-    """Stands where Celery has its Consumer: ``worker.consumer`` and the handlers' ``state.consumer``."""
+    """Stands where Celery has its Consumer: ``worker.consumer`` and the handlers' ``state.consumer``.
+
+    Remote control has a connection of its own; losing it stops no task, and it comes back by itself.
+    """
 
     gossip = None
     timer = None
+    event_dispatcher = None
 
     def __init__(self, worker: Any) -> None:
         self.controller = worker
         self.app = worker.app
         self.hostname = worker.hostname
-        self.event_dispatcher = None
         self.connection: Any = None
         self.pool = worker.pool
-        self.task_consumer = SimpleNamespace(
-            queues=list(worker.app.amqp.queues.consume_from.values()), cancel=lambda: None
-        )
+        queues = list(worker.app.amqp.queues.consume_from.values())
+        self.task_consumer = SimpleNamespace(queues=queues, cancel=lambda: None)
         self.pidbox = Pidbox(self)
         self.pidbox.node.handlers = engine_handlers()
-
-    def start(self) -> None:
-        """Listen to remote control from now on."""
-        self.connection = self.app.connection_for_read()
-        self.pidbox.start(self)
+        self._retry_at = 0.0
 
     def poll(self, timeout: float) -> None:
-        """Answer remote control for up to ``timeout`` seconds."""
-        with suppress(TimeoutError):
+        """Answer remote control for about ``timeout`` seconds, connecting first if need be."""
+        if self.connection is None and not self._connect():
+            time.sleep(timeout)
+            return
+        try:
             self.connection.drain_events(timeout=timeout)
+        except TimeoutError:
+            return
+        except Exception as error:
+            # Whatever befell the connection, no task message was touched: connect anew.
+            logger.warning("Remote control lost its connection: %s", error)
+            self.stop()
+            self._retry_at = time.monotonic() + _RETRY_EVERY
 
     def stop(self) -> None:
         """Listen no more."""
@@ -49,6 +62,30 @@ class EngineConsumer:
             self.connection.release()
             self.connection = None
 
+    @property
+    def connection_errors(self) -> tuple[type[Exception], ...]:
+        """What the connection may raise; remote control's own clean-up ignores it."""
+        return tuple(self.connection.connection_errors)
+
+    @property
+    def channel_errors(self) -> tuple[type[Exception], ...]:
+        """The same for a channel."""
+        return tuple(self.connection.channel_errors)
+
     def on_decode_error(self, message: Any, _error: Exception) -> None:
         """Drop a control message that cannot be read."""
         message.ack()
+
+    def _connect(self) -> bool:
+        if time.monotonic() < self._retry_at:
+            return False
+        self.connection = self.app.connection_for_read()
+        try:
+            self.pidbox.start(self)
+        except self.connection_errors + self.channel_errors as error:
+            logger.warning("Remote control cannot connect: %s", error)
+            self.connection.release()
+            self.connection = None
+            self._retry_at = time.monotonic() + _RETRY_EVERY
+            return False
+        return True

@@ -22,8 +22,8 @@ from celeriac.engine.supervisor import Supervisor, new_spec
 
 __all__ = ["EngineStep", "PreforkEngine", "SoloEngine"]
 
-#: Seconds between two looks at the shards; also how long one look at remote control may take.
-_TICK = 0.05
+#: Seconds for which an idle solo worker waits for tasks before it looks at remote control.
+_IDLE_WAIT = 0.05
 
 
 class _Engine:
@@ -66,7 +66,7 @@ class PreforkEngine(_Engine):
 
     def tick(self, poll: Callable[[float], None]) -> None:
         self.supervisor.tick()
-        poll(_TICK)
+        poll(self.supervisor.pause)
 
     def stop(self) -> None:
         self.supervisor.stop()
@@ -104,7 +104,7 @@ class SoloEngine(_Engine):
         self.solo.start()
 
     def tick(self, poll: Callable[[float], None]) -> None:
-        self.solo.tick(_TICK)
+        self.solo.tick(_IDLE_WAIT)
         poll(0)
 
     def stop(self) -> None:
@@ -136,7 +136,7 @@ class EngineStep(bootsteps.StartStopStep):
 
     def start(self, worker: Any) -> None:
         """Start the shards, tell that the worker is ready, and look after them until told to stop."""
-        worker.consumer.start()
+        worker.consumer.poll(0)
         worker.engine.start()
         worker.ready_callback(worker.consumer)
         while True:

@@ -12,6 +12,7 @@ from typing import Any
 
 from billiard.util import _run_after_forkers
 from celery.concurrency.prefork import process_destructor, process_initializer
+from celery.platforms import set_pdeathsig
 
 from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.report import log_events
@@ -36,6 +37,7 @@ def run_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec:
         shard.stop()
 
     signal.signal(signal.SIGTERM, stop)
+    set_pdeathsig("SIGTERM")  # the initializer chose KILL, which would cut a running task short
     gc.freeze()  # what the supervisor loaded stays shared between the processes
     try:
         shard.run()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 
@@ -42,7 +43,7 @@ class ShardSpec(msgspec.Struct, frozen=True):
 
 
 class _StopWaiting(BaseException):
-    """Raised in a signal handler to leave an idle wait at once."""
+    """Raised in a signal handler to leave a wait at once."""
 
 
 class Shard:
@@ -99,6 +100,12 @@ class Shard:
     def work(self, idle_wait: float) -> None:
         """Claim and run one batch; or wait up to ``idle_wait`` seconds for one to arrive."""
         try:
+            self._work(idle_wait)
+        except _StopWaiting:
+            return
+
+    def _work(self, idle_wait: float) -> None:
+        try:
             self._keeper.give_back()
             leases = self._settler.claim(
                 self._spec.queues,
@@ -109,10 +116,10 @@ class Shard:
             if leases:
                 self._run_batch(leases)
             else:
-                self._wait(idle_wait)
+                self._wait(partial(self._broker.wait, self._spec.queues, idle_wait))
             self._broker_works()
         except BrokerUnavailable as error:
-            self._broker_fails(error)
+            self._wait(partial(time.sleep, self._broker_fails(error)))
 
     def stop(self) -> None:
         """Finish the running delivery and claim no more; safe in a signal handler."""
@@ -133,7 +140,7 @@ class Shard:
             except BrokerUnavailable as error:
                 if time.monotonic() > give_up:
                     return  # the leases run out by themselves, and the messages go back
-                self._broker_fails(error)
+                time.sleep(self._broker_fails(error))
 
     def _run_batch(self, leases: Sequence[Lease]) -> None:
         begun = time.monotonic()
@@ -164,14 +171,13 @@ class Shard:
                 settler.settle()
         return ran
 
-    def _wait(self, timeout: float) -> None:
+    def _wait(self, wait: Callable[[], None]) -> None:
         try:
             self._waiting = True
             if not self._stopping:
-                self._broker.wait(self._spec.queues, timeout)
+                wait()
+        finally:
             self._waiting = False
-        except _StopWaiting:
-            pass
 
     @property
     def _worn_out(self) -> bool:
@@ -180,10 +186,12 @@ class Shard:
     def _stop_soon(self) -> None:
         self._stopping = True
 
-    def _broker_fails(self, error: BrokerUnavailable) -> None:
-        self._events.emit(BrokerLost(error=str(error), retry_in=self._retry_in))
-        time.sleep(self._retry_in)
-        self._retry_in = min(self._retry_in * 2, _RETRY_MAX)
+    def _broker_fails(self, error: BrokerUnavailable) -> float:
+        """Report it; return the seconds to wait before the next try."""
+        pause = self._retry_in
+        self._events.emit(BrokerLost(error=str(error), retry_in=pause))
+        self._retry_in = min(pause * 2, _RETRY_MAX)
+        return pause
 
     def _broker_works(self) -> None:
         if self._retry_in > _RETRY_FIRST:

@@ -43,7 +43,7 @@ class Solo:
         now = time.monotonic()
         try:
             self._reaper.tick(now)
-            self._promoter.tick(now)
+            self._promoter.tick(now, time.time())
         except BrokerUnavailable:
             return  # the shard meets the same error, reports it and waits
 

@@ -22,6 +22,7 @@ from celeriac.engine.upkeep import Promoter, Reaper, Renewer
 __all__ = ["TIME_LIMIT", "RunningShard", "Supervisor", "new_spec"]
 
 _RETRY_FIRST, _RETRY_MAX = 0.1, 5.0
+_PAUSE, _STOPPING_PAUSE = 0.1, 0.02
 #: A shard that lived shorter than this many seconds is replaced after a pause that doubles.
 _SHORT_LIFE = 1.0
 TIME_LIMIT = "it ran longer than its time limit"
@@ -62,7 +63,7 @@ class RunningShard:
 
 
 class Supervisor:
-    """Call ``start``, then ``tick`` every 50 ms or so until ``finished``."""
+    """Call ``start``, then ``tick`` every ``pause`` seconds until ``finished``."""
 
     def __init__(
         self,
@@ -116,6 +117,13 @@ class Supervisor:
                 self._start_shard(number)
         if now >= self._upkeep_at:
             self._keep_up(now)
+
+    @property
+    def pause(self) -> float:
+        """Seconds until something may be due; a dead shard waits no longer than this either."""
+        if self._stopping:
+            return _STOPPING_PAUSE
+        return min(max(self._promoter.next - time.monotonic(), 0.0), _PAUSE)
 
     @property
     def finished(self) -> bool:
@@ -176,7 +184,12 @@ class Supervisor:
         del self.shards[shard.number]
         deliberate = shard.killed_for is not None
         self._evictions.append(
-            spec.journal.eviction(spec.owner, reason=shard.killed_for or _WORKER_LOST, counted=not deliberate)
+            spec.journal.eviction(
+                spec.owner,
+                reason=shard.killed_for or _WORKER_LOST,
+                counted=not deliberate,
+                overdue=shard.overdue,
+            )
         )
         spec.journal.close()
         self._upkeep_at = 0.0
@@ -213,7 +226,7 @@ class Supervisor:
                 self._reaper.evict(self._evictions[0])
                 self._evictions.pop(0)
             self._reaper.tick(now)
-            self._promoter.tick(now)
+            self._promoter.tick(now, time.time())
         except BrokerUnavailable as error:
             self._upkeep_at = now + self._retry_in
             self._events.emit(BrokerLost(error=str(error), retry_in=self._retry_in))

@@ -66,18 +66,25 @@ class Reaper:
 class Promoter:
     """Makes delayed messages ready when they are due."""
 
-    #: Seconds between looks, as messages may be delayed by any worker at any time.
-    EVERY = 0.04
+    #: Most seconds between looks, as messages may be delayed by any worker at any time.
+    EVERY = 0.1
     #: The same where the broker holds messages back by itself and only tidies up.
     EVERY_NATIVE = 1.0
+    _LIMIT = 1000
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._every = self.EVERY_NATIVE if broker.features.native_delay else self.EVERY
-        self._next = 0.0
+        self.next = 0.0
 
-    def tick(self, now: float) -> None:
-        """Promote what is due, if it is time to look; ``now`` is monotonic."""
-        if now >= self._next:
-            promoted = self._broker.promote_due()
-            self._next = now if promoted.count >= 1000 else now + self._every
+    def tick(self, now: float, wall: float) -> None:
+        """Promote what is due, if it is time to look; ``now`` is monotonic, ``wall`` Unix seconds."""
+        if now < self.next:
+            return
+        promoted = self._broker.promote_due(limit=self._LIMIT)
+        pause = self._every
+        if promoted.count >= self._LIMIT:
+            pause = 0.0
+        elif promoted.next_due is not None and not self._broker.features.native_delay:
+            pause = min(max(promoted.next_due - wall, 0.0), self._every)
+        self.next = now + pause
