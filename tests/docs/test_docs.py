@@ -134,12 +134,12 @@ def what_is_wrong_with(command: click.Command, words: list[str]) -> str | None:
 
 @pytest.mark.skipif(find_spec("celeriac.cli") is None, reason="celeriac.cli does not exist yet")
 def test_every_celeriac_command_in_a_console_block_exists() -> None:
-    main = importlib.import_module("celeriac.cli").main
+    celeriac = importlib.import_module("celeriac.cli").celery_command
 
     def commands_that_do_not_exist(document: Document) -> Iterator[str]:
         """Every celeriac command in a console block exists, and so do its options."""
         for line, words in commands(document):
-            if problem := what_is_wrong_with(main, words):
+            if problem := what_is_wrong_with(celeriac, words):
                 yield f"{line}: {problem}"
 
     report(commands_that_do_not_exist)

@@ -172,13 +172,13 @@ def function_sizes(tree: SourceTree) -> Iterator[Violation]:
 
 
 def explained_boundaries(tree: SourceTree) -> Iterator[Violation]:
-    """Whoever catches everything says, on that line or the one before, what is then true."""
+    """Whoever catches everything says, on that line or one beside it, what is then true."""
     for module in tree.modules.values():
         explained = _lines_with_a_comment(module)
         for node in module.handlers():
             caught = ast.walk(node.type) if node.type else [ast.Name("BaseException")]
             everything = {getattr(name, "id", "") for name in caught} & {"Exception", "BaseException"}
-            if everything and not explained & {node.lineno, node.lineno - 1}:
+            if everything and explained.isdisjoint(range(node.lineno - 1, node.lineno + 2)):
                 yield Violation(
                     module.path, node.lineno, "catches everything without saying what is then true"
                 )

@@ -211,6 +211,15 @@ WRONG = {
             )
         },
     ),
+    "an explanation further down": Wrong(
+        "explained_boundaries",
+        "core/x.py:5",
+        {
+            "core/x.py": function(
+                "try:", "    f()", "except Exception:", "    g()", "    # Nothing is settled yet."
+            )
+        },
+    ),
     "except Exception with words for the linter": Wrong(
         "explained_boundaries",
         "core/x.py:5",
@@ -276,6 +285,9 @@ RIGHT = {
         "core/x.py": function("try:", "    f()", "except Exception:  # the message stays leased", "    g()"),
         "core/y.py": function(
             "try:", "    f()", "# The message has gone back to its queue.", "except BaseException:", "    g()"
+        ),
+        "core/w.py": function(
+            "try:", "    f()", "except Exception:", "    # Nothing has been settled yet.", "    g()"
         ),
         "core/v.py": function(
             "try:", "    f()", "except Exception:  # noqa: BLE001 - the lease runs out", "    g()"
