@@ -15,7 +15,8 @@ from celeriac.core.layer import Layer
 
 __all__ = ["Celery"]
 
-_SQLITE_TRANSPORT = "celeriac.bridge.transport:SqliteTransport"
+#: kombu transports of ours, by URL scheme; kombu has one of its own for the others.
+_TRANSPORTS = {"sqlite": "celeriac.bridge.transport:SqliteTransport"}
 
 
 class Celery(celery.Celery):
@@ -38,7 +39,8 @@ class Celery(celery.Celery):
     def owns_transport(self, url: str) -> bool:
         """Whether messages to ``url`` go through a broker of ours, not a transport set by hand."""
         transport = self.conf.broker_transport
-        return not transport or transport in (scheme_of(url), _SQLITE_TRANSPORT)
+        scheme = scheme_of(url)
+        return not transport or transport in (scheme, _TRANSPORTS.get(scheme))
 
     def due_time(self, eta: Any) -> float | None:
         """Return the Unix seconds of a message's ``eta`` header; None if there is none or it is no time."""
@@ -52,9 +54,7 @@ class Celery(celery.Celery):
 
     def _connection(self, url: Any, *args: Any, transport: Any = None, **kwargs: Any) -> Any:
         if transport is None and not self.conf.broker_transport:
-            single = single_url(url or self.conf.broker_url)
-            if single is not None and scheme_of(single) == "sqlite":
-                transport = _SQLITE_TRANSPORT
+            transport = _TRANSPORTS.get(scheme_of(single_url(url or self.conf.broker_url) or ""))
         return super()._connection(url, *args, transport=transport, **kwargs)
 
     def __reduce_keys__(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 from celery import bootsteps
@@ -36,7 +35,11 @@ class _Engine:
         self.broker = broker_for(worker.app, self.url)
         self.queues: Sequence[str] = list(worker.app.amqp.queues.consume_from)
         self.events = log_events(Events())
-        self.recorder = CeleryExecutor(worker.app, worker.hostname)
+        self.recorder = self._recorder()
+
+    def _recorder(self) -> CeleryExecutor:
+        """What tells result backend and signals of messages that died unfinished."""
+        return CeleryExecutor(self.worker.app, self.worker.hostname, hold_results=False)
 
     @property
     def node(self) -> str:
@@ -56,7 +59,7 @@ class PreforkEngine(_Engine):
             node=self.node,
             queues=self.queues,
             count=worker.concurrency,
-            launch=partial(self._launch),
+            launch=self._launch,
             on_buried=self.recorder.bury,
             max_tasks=worker.max_tasks_per_child,
         )

@@ -78,13 +78,14 @@ class CeleryJob:
 class CeleryExecutor:
     """Belongs to one process, whose tasks have been finalized and whose signals are set up."""
 
-    def __init__(self, app: Any, hostname: str) -> None:
+    def __init__(self, app: Any, hostname: str, *, hold_results: bool = True) -> None:
+        """With ``hold_results`` the result backend, if it can, collects results until ``flush``."""
         self._app = app
         self._hostname = hostname
         self._tasks = app.tasks
         self._accept = frozenset(prepare_accept_content(app.conf.accept_content))
         self._timezone = app.conf.timezone
-        self._held = _hold(app.backend)
+        self._held = _hold(app.backend) if hold_results else None
         self._logs_receipt = logger.isEnabledFor(INFO)
 
     # -- What the engine calls
@@ -223,6 +224,8 @@ class CeleryExecutor:
             task.backend.mark_as_failure(
                 delivered.id, error, request=request._context, store_result=request.store_errors
             )
+            if hasattr(task.backend, "flush"):
+                task.backend.flush()
         signals.task_failure.send(
             sender=task,
             task_id=delivered.id,

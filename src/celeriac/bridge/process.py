@@ -10,9 +10,8 @@ import sys
 from types import FrameType
 from typing import Any
 
-from billiard.util import _run_after_forkers
+from billiard.util import _run_after_forkers, set_pdeathsig
 from celery.concurrency.prefork import process_destructor, process_initializer
-from celery.platforms import set_pdeathsig
 
 from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.report import log_events
@@ -37,7 +36,7 @@ def run_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec:
         shard.stop()
 
     signal.signal(signal.SIGTERM, stop)
-    set_pdeathsig("SIGTERM")  # the initializer chose KILL, which would cut a running task short
+    set_pdeathsig(signal.SIGTERM)  # the initializer chose KILL, which would cut a running task short
     gc.freeze()  # what the supervisor loaded stays shared between the processes
     try:
         shard.run()

@@ -19,7 +19,7 @@ __all__ = ["PREFIXES", "Settings"]
 #: Every key that begins with one of these must be a field of :class:`Settings`.
 PREFIXES = ("engine_",)
 
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1)]
 
 
