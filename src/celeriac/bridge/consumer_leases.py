@@ -109,6 +109,10 @@ class Rounds:
                 )
                 self._thread.start()
 
+    def hasten(self, seconds: float) -> None:
+        """The rounds after the next are at most so many seconds apart."""
+        self._seconds = min(self._seconds, seconds)
+
     def stop(self) -> None:
         """The thread has ended, or does so after the round it is in."""
         with self._lock:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.log import get_logger
 from kombu.transport import virtual
+from kombu.transport.base import to_rabbitmq_queue_arguments
 from kombu.utils.json import dumps, loads
 
 from celeriac.bridge.consumer_leases import ConsumerLeases, Rounds, Settlement
@@ -39,7 +40,7 @@ MAX_DELIVERIES: Final = 5
 #: Seconds between two rounds of looking after leases and queues, at most.
 ROUND: Final = 1.0
 #: Seconds of one wait for messages.
-WAIT: Final = 1.0
+WAIT: Final = 10.0
 #: The same with a full prefetch window, which another thread's acknowledgement may open at any time:
 #: at least, at most, and as a share of the time waited.
 FULL_FIRST, FULL_LAST, FULL_SHARE = 0.002, 0.1, 0.05
@@ -99,6 +100,9 @@ class SqliteChannel(virtual.Channel):
         )
 
     # -- Queues and bindings
+
+    def prepare_queue_arguments(self, arguments: Any, **kwargs: Any) -> Any:
+        return to_rabbitmq_queue_arguments(arguments, **kwargs)
 
     def _new_queue(
         self, queue: str, auto_delete: bool = False, arguments: dict[str, Any] | None = None, **_: Any
@@ -277,6 +281,7 @@ class SqliteTransport(virtual.Transport):
         """The queue is forgotten once nobody consumed from it for ``after`` seconds."""
         with self._lock:
             self._expiries[queue] = after
+            self._rounds.hasten(after / 3)
             self.broker.expire_queue(queue, after)
 
     def bind(self, queue: str, binding: tuple[str, str, str]) -> None:
