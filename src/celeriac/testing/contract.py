@@ -19,6 +19,7 @@ from celeriac.testing.promises.claiming import Claiming
 from celeriac.testing.promises.delaying import Delaying
 from celeriac.testing.promises.fan_out import FanningOut
 from celeriac.testing.promises.looking import Looking
+from celeriac.testing.promises.random_verbs import RandomVerbs
 from celeriac.testing.promises.recovering import Evicting, Reaping
 from celeriac.testing.promises.settling import Settling
 from celeriac.testing.promises.sharing import Sharing
@@ -26,7 +27,9 @@ from celeriac.testing.promises.sharing import Sharing
 __all__ = ["BrokerContract"]
 
 
-class BrokerContract(Claiming, Settling, Reaping, Evicting, Delaying, Burying, Looking, Sharing, FanningOut):
+class BrokerContract(
+    Claiming, Settling, Reaping, Evicting, Delaying, Burying, Looking, Sharing, FanningOut, RandomVerbs
+):
     """Subclass it with a fixture ``broker`` and, for a shared broker, ``reopen`` (see above).
 
     Define ``unreachable`` too where there is such a thing. Each test reads ``broker.features``, so a

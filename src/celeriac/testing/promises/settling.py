@@ -144,6 +144,15 @@ class Settling(BrokerCase):
         assert counts(broker).leased == 0
 
     @each_settlement
+    def test_settling_again_leaves_the_rest_of_the_batch_alone(self, broker: Broker, settle: Settle) -> None:
+        send(broker, "a", "b", "c")
+        a, b, c = take(broker)
+        broker.ack([a])
+        assert list(settle(broker, [a, b])) == [a]
+        assert counts(broker).leased == 1
+        assert not broker.ack([c])
+
+    @each_settlement
     def test_a_lease_belongs_to_its_owner(self, broker: Broker, settle: Settle) -> None:
         send(broker, "a")
         (lease,) = take(broker, owner="me")
