@@ -9,31 +9,30 @@ from .models import LedgerEntry, Order, Shipment
 
 @shared_task(bind=True, acks_late=True, max_retries=10)
 def process_order(self: Task, order_id: str) -> None:
-    """Price and ship the order, once, however often this runs.
+    """Price and ship the order; it is shipped once, however often this runs.
 
-    ``acks_late`` lets a crashed run be repeated; shipment and ledger line commit together, and only
-    by the run that created the shipment.
+    ``acks_late`` has a crashed run repeated. Shipment and ledger line are committed together, and
+    only by the run that created the shipment.
     """
     try:
         LedgerEntry.add(order_id, LedgerEntry.What.STARTED)
-        with transaction.atomic():
-            ship(order_id)
+        ship(order_id)
     except OperationalError as error:  # the database is busy: later, rather than never
         raise self.retry(exc=error, countdown=1) from error
 
 
 def ship(order_id: str) -> None:
-    """Create the order's shipment unless it has one already."""
+    """The order has its shipment, unless there is no such order."""
     order = Order.objects.filter(pk=order_id).first()
     if order is None:
         LedgerEntry.add(order_id, LedgerEntry.What.ORPHAN)
         return
-    _, created = Shipment.objects.get_or_create(
-        order=order,
-        defaults={"price_cents": price(order), "tracking_number": order.pk.hex[:16].upper()},
-    )
-    if created:
-        LedgerEntry.add(order_id, LedgerEntry.What.SHIPPED)
+    label = {"price_cents": price(order), "tracking_number": order.pk.hex[:16].upper()}
+    # Only now is the database locked against other writers, and not for longer than it takes.
+    with transaction.atomic():
+        _, created = Shipment.objects.get_or_create(order=order, defaults=label)
+        if created:
+            LedgerEntry.add(order_id, LedgerEntry.What.SHIPPED)
 
 
 def price(order: Order) -> int:

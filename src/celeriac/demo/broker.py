@@ -12,7 +12,7 @@ from celeriac.core.errors import BrokerError, ConfigurationError, MissingExtra
 
 __all__ = ["DemoBroker", "file_url"]
 
-_ADVICE = "start it, or leave --broker out to use a file"
+_ADVICE = "start it or correct the URL, or leave --broker out to use a file"
 
 
 class DemoBroker:

@@ -85,7 +85,7 @@ def _run(plan: Plan, site: Site, as_object: bool) -> Outcome:
     console = Console()
     if as_object:
         return Scenario(plan, site, PlainView(sys.stderr)).run()
-    if not console.is_terminal:
+    if not console.is_interactive:
         return Scenario(plan, site, PlainView(sys.stdout)).run()
     with LiveView(console) as view:
         return Scenario(plan, site, view).run()
