@@ -28,6 +28,7 @@ class Demo:
     """Runs the command with a folder of its own for temporary files."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.temporary = folder / "tmp"
         self.temporary.mkdir()
         self.environment = {**os.environ, "TMPDIR": str(self.temporary)}
@@ -38,6 +39,7 @@ class Demo:
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         return subprocess.Popen(
             self.command(*arguments),
+            cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -47,6 +49,7 @@ class Demo:
     def __call__(self, *arguments: object, before: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*arguments, before=before),
+            cwd=self.folder,
             env=self.environment,
             capture_output=True,
             text=True,
@@ -146,6 +149,7 @@ def test_bad_rows_are_named_and_the_others_shipped(demo: Demo, tmp_path: Path) -
         (["--orders", __file__], "", "lacks the column 'number': its first line must be number,"),
         (["--orders", sys.executable], "", "is not in UTF-8"),
         (["--orders", "/dev/null"], "", "lacks the column 'number'"),
+        (["--orders", "header.csv"], "", "holds no orders: add a row"),
         (["--broker", "redsi://localhost"], "", "no known scheme; did you mean 'redis'?"),
         (["--broker", "redis://localhost:port"], "", "is not a Redis URL"),
         (["--broker", "sqlite://broker.db"], "", "write sqlite:///file.db"),
@@ -158,12 +162,13 @@ def test_bad_rows_are_named_and_the_others_shipped(demo: Demo, tmp_path: Path) -
 def test_what_cannot_be_used_is_refused_in_one_line(
     demo: Demo, arguments: list[str], before: str, line: str
 ) -> None:
+    header = ORDERS.read_text().partition("\n")[0]
+    (demo.folder / "header.csv").write_text(header)
     finished = demo("--json", *arguments, before=before)
     assert finished.returncode == 2
     assert finished.stdout == ""
-    messages = [text for text in finished.stderr.splitlines() if not re.match(r" +\d+\.\d s ", text)]
-    assert len(messages) == 1
-    assert line in messages[0]
+    assert len(finished.stderr.splitlines()) == 1
+    assert line in finished.stderr
     assert demo.left_behind() == []
 
 

@@ -12,7 +12,7 @@ from celeriac.core.errors import BrokerError, ConfigurationError, MissingExtra
 
 __all__ = ["DemoBroker", "file_url"]
 
-_ADVICE = "start it or correct the URL, or leave --broker out to use a file"
+_ADVICE = "check that it runs and the URL is right, or leave --broker out to use a file"
 
 
 class DemoBroker:
@@ -46,7 +46,8 @@ class DemoBroker:
         try:
             self._broker.stats([self.queue])
         except BrokerError as error:
-            raise ConfigurationError(f"{self.public_url}: {error}; {_ADVICE}") from None
+            reason = str(error).rstrip(".")
+            raise ConfigurationError(f"{self.public_url}: {reason}; {_ADVICE}") from None
 
     def backlog(self) -> int:
         """Return how many messages are waiting or being worked on."""

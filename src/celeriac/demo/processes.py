@@ -112,9 +112,11 @@ class Worker(BackgroundProcess):
 
     def processes(self) -> frozenset[int]:
         """Return the ids of its main process and that one's children."""
-        threads = Path(f"/proc/{self.pid}/task")
-        children = " ".join(file.read_text() for file in threads.glob("*/children"))
-        return frozenset({self.pid, *map(int, children.split())})
+        found = {self.pid}
+        for children in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                found.update(map(int, children.read_text().split()))
+        return frozenset(found)
 
     def stop(self) -> bool:
         """The worker has finished what it was doing and ended; False if it had to be killed."""

@@ -19,7 +19,8 @@ from celeriac.demo.broker import DemoBroker
 __all__ = ["Site", "find_project", "temporary_folder"]
 
 #: Variables of the caller that would change what the project does.
-_FOREIGN = ("CELERY_", "LOGISTICS_", "DJANGO_", "APP", "BROKER_URL", "RESULT_BACKEND", "CONFIG_MODULE")
+_FOREIGN_PREFIXES = ("CELERY_", "DJANGO_", "LOGISTICS_")
+_FOREIGN = {"APP", "BROKER_URL", "CONFIG_MODULE", "LOADER", "RESULT_BACKEND"}
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -35,7 +36,11 @@ class Site(msgspec.Struct, frozen=True):
 
     def environment(self) -> dict[str, str]:
         """The variables every process of this run is started with."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in _FOREIGN and not name.startswith(_FOREIGN_PREFIXES)
+        }
         path = [str(self.project), *filter(None, [os.environ.get("PYTHONPATH")])]
         return {
             **inherited,

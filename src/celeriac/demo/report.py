@@ -35,13 +35,15 @@ def as_json(outcome: Outcome, broker: str, folder: Path | None) -> str:
 def show(console: Console, outcome: Outcome, broker: str) -> None:
     """Print the figures, and the rows that were left out."""
     for bad in outcome.bad_rows[:_ROWS_SHOWN]:
-        console.print(f"row {bad.row} was left out: {bad.reason}", highlight=False, markup=False)
+        console.print(
+            f"row {bad.row} was left out: {bad.reason}", highlight=False, markup=False, soft_wrap=True
+        )
     if (more := len(outcome.bad_rows) - _ROWS_SHOWN) > 0:
         console.print(f"and {more:,} more rows")
     figures = outcome.figures
     table = Table(show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", overflow="fold")
     table.add_row("orders committed", f"{figures.committed:,}")
     table.add_row("rolled back on purpose", f"{figures.rolled_back:,}")
     table.add_row("tasks run", f"{figures.tasks_run:,}")

@@ -79,9 +79,7 @@ class Scenario:
                 watch.until(watch.all_shipped)
                 watch.until(watch.drained)
             except Stalled:
-                self._view.say(
-                    f"nothing has moved for {self._plan.stalled_after:g} s: what is left counts as lost"
-                )
+                self._view.say(f"nothing has moved for {self._plan.stalled_after:g} s: giving up the rest")
             self._end(watch)
             return Outcome(
                 figures=ledger.figures(),
@@ -93,7 +91,6 @@ class Scenario:
 
     def _prepare(self) -> ImportReport:
         """The file has been checked and the tables exist."""
-        self._view.say("checking the orders, creating the database")
         check = OrdersImport(
             self._site, "check of the orders", self._plan.orders, self._plan.limit, "--check"
         )
@@ -106,10 +103,9 @@ class Scenario:
             found = check.report()
             if migration.wait():
                 raise migration.failure()
-        if found.bad_rows:
-            self._view.say(f"rows left out: {len(found.bad_rows)}")
         if not (found.total or found.bad_rows):
             raise ConfigurationError(f"{self._plan.orders} holds no orders: add a row, or leave --orders out")
+        self._view.say(f"{found.total} orders to import, rows left out: {len(found.bad_rows)}")
         self._view.expect(imported=found.total, shipped=found.expected)
         return found
 
@@ -147,8 +143,8 @@ class Scenario:
         )
         if watch.all_shipped():
             return
-        kill = Kill(at=time.time(), pids=self._worker.processes())
-        killed = self._worker.pid
+        killed, processes = self._worker.pid, self._worker.processes()
+        kill = Kill(at=time.time(), pids=processes)
         self._worker.kill()
         watch.killed("worker", kill)
         self._worker.start()

@@ -42,6 +42,7 @@ class Watch:
         self._stalled_after = stalled_after
         self._kills: dict[str, Kill] = {}
         self._next_recovery_look = 0.0
+        self._import_ended = False
         self.counts = Counts()
         #: Seconds each kill took to recover from, by what was killed; absent while it has not.
         self.recovery: dict[str, float] = {}
@@ -69,22 +70,11 @@ class Watch:
 
     def all_shipped(self) -> bool:
         """Whether no order is left, and none will come."""
-        return self._import.exit_code is not None and self.counts.shipped >= self.counts.committed
+        return self._import_ended and self.counts.shipped >= self.counts.committed
 
     def drained(self) -> bool:
         """Whether the broker, too, has nothing left: also those come back that a kill left unsettled."""
         return self._broker.backlog() == 0
-
-    def _look(self) -> None:
-        if self._worker.exit_code is not None:
-            raise self._worker.failure()
-        if self._import.exit_code is not None:
-            self._import.report()
-        self.counts = self._ledger.counts()
-        self._view.progress(self.counts)
-        if time.monotonic() >= self._next_recovery_look:
-            self._next_recovery_look = time.monotonic() + _RECOVERY_LOOK_EVERY
-            self.look_for_recovery()
 
     def look_for_recovery(self) -> None:
         """Each recovery that the ledger shows by now is known."""
@@ -93,3 +83,16 @@ class Watch:
             if seconds is not None:
                 self.recovery[what] = seconds
                 self._view.say(f"recovered from the {what}'s end after {seconds:.2f} s")
+
+    def _look(self) -> None:
+        if self._worker.exit_code is not None:
+            raise self._worker.failure()
+        # Looked at before the orders are counted: then the count holds all of them.
+        self._import_ended = self._import.exit_code is not None
+        if self._import_ended:
+            self._import.report()
+        self.counts = self._ledger.counts()
+        self._view.progress(self.counts)
+        if time.monotonic() >= self._next_recovery_look:
+            self._next_recovery_look = time.monotonic() + _RECOVERY_LOOK_EVERY
+            self.look_for_recovery()
