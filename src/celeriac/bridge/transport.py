@@ -44,6 +44,8 @@ WAIT: Final = 10.0
 #: The same with a full prefetch window, which another thread's acknowledgement may open at any time:
 #: at least, at most, and as a share of the time waited.
 FULL_FIRST, FULL_LAST, FULL_SHARE = 0.002, 0.1, 0.05
+#: Seconds of a caller's timeout that are too few to tell whether ``wait`` returned early.
+HURRY: Final = 0.05
 #: Seconds without a consumer after which an auto-delete queue without ``x-expires`` is forgotten.
 AUTO_DELETE_AFTER: Final = 60.0
 
@@ -180,9 +182,9 @@ class SqliteTransport(virtual.Transport):
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
         self._address = parse_sqlite_url(client.hostname)
-        lease_for = _positive(client.transport_options, "lease_seconds", LEASE_SECONDS)
+        lease_for = _option(client.transport_options, "lease_seconds", LEASE_SECONDS, 0.1)
         self._leases = ConsumerLeases(lease_for)
-        self._max_deliveries = int(_positive(client.transport_options, "max_deliveries", MAX_DELIVERIES))
+        self._max_deliveries = int(_option(client.transport_options, "max_deliveries", MAX_DELIVERIES, 1))
         self._without_ack: set[str] = set()
         self._lock = threading.RLock()
         self._expiries: dict[str, float] = {}
@@ -252,7 +254,8 @@ class SqliteTransport(virtual.Transport):
                 time.sleep(patience)
             # A claim writes, and so wakes all others: only when ``wait`` seems to have seen something.
             came_early = time.monotonic() < now + patience
-            if queues and (came_early or patience == 0) and self._deliver_one(queues):
+            hurried = deadline - now < HURRY
+            if queues and (came_early or hurried) and self._deliver_one(queues):
                 return
             if time.monotonic() >= deadline:
                 raise TimeoutError
@@ -307,7 +310,8 @@ class SqliteTransport(virtual.Transport):
         for queue in consumed:
             self._keep_queue(queue)
         if consumed - self._without_ack:
-            self.broker.reap(max_deliveries=self._max_deliveries)
+            for letter in self.broker.reap(max_deliveries=self._max_deliveries).buried:
+                logger.error("a message of queue %s is buried: %s", letter.message.queue, letter.reason)
             self.broker.promote_due()
 
     def _keep_queue(self, queue: str) -> None:
@@ -348,8 +352,10 @@ def _due_time(headers: Any) -> float | None:
         return None  # whoever consumes it says what is wrong with it
 
 
-def _positive(options: Any, name: str, default: float) -> float:
+def _option(options: Any, name: str, default: float, at_least: float) -> float:
     value = options.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-        raise ConfigurationError(f"broker_transport_options[{name!r}] is {value!r}; it must be above 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < at_least:
+        raise ConfigurationError(
+            f"broker_transport_options[{name!r}] is {value!r}; it must be a number from {at_least:g} up"
+        )
     return value
