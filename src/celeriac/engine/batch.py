@@ -31,5 +31,5 @@ class BatchSize:
             self._mean = each
         else:
             self._mean += _WEIGHT * (each - self._mean)
-        fitting = int(self._aim / self._mean) if self._mean > 0 else self._limit
-        self.current = max(1, min(fitting, self._limit, self.current * _GROWTH))
+        fitting = self._aim / self._mean if self._mean > 0 else self._limit
+        self.current = max(1, int(min(fitting, self._limit, self.current * _GROWTH)))
