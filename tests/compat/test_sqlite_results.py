@@ -239,6 +239,8 @@ def test_held_results_are_seen_here_and_stored_by_flush(make_app: MakeApp) -> No
     assert other.mget(["a", "b"]) == [None, None]
     backend.flush()
     assert other.mget(["a", "b"]) == ["1", "2"]
+    other.set("a", "9")
+    assert backend.get("a") == "9"
     backend.set("c", "3")
     assert other.get("c") is None
 
@@ -318,7 +320,7 @@ def test_a_part_delivered_twice_counts_once(make_app: MakeApp, tmp_path: Path) -
     assert make_app().AsyncResult("body").state == "PENDING"  # and no error for the second one
 
 
-def test_a_chord_started_again_counts_anew(make_app: MakeApp, tmp_path: Path) -> None:
+def test_a_chord_started_again_sends_its_body_again(make_app: MakeApp, tmp_path: Path) -> None:
     for run in (1, 2):
         chord = Chord(make_app, tmp_path)
         chord.deliver("a")

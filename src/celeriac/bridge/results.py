@@ -170,10 +170,8 @@ class SqliteBackend(KeyValueStoreBackend):
             self._delivery.part = None
 
     def _apply_chord_incr(self, header_result_args: Any, body: Any, **kwargs: Any) -> None:
-        # The same chord may be started again, by a task delivered twice: its parts count anew.
-        group_id = header_result_args[0]
-        self.delete(self.get_key_for_chord(group_id))
-        self.delete(self._finished_key(group_id))
+        # The same chord may be started again, by a task delivered twice: its body is sent again too.
+        self.delete(self._finished_key(header_result_args[0]))
         super()._apply_chord_incr(header_result_args, body, **kwargs)
 
     def _delete_group(self, group_id: str) -> None:
