@@ -25,6 +25,8 @@ _FINISHED = 3
 #: State, length of the lease id, the id, unused, deadline in monotonic seconds (0: none).
 _RECORD = struct.Struct("<BB47s7xd")
 _BODY = struct.Struct("<B47s7xd")
+_DEADLINE = struct.Struct("<d")
+_DEADLINE_AT = _RECORD.size - _DEADLINE.size
 #: Length of the note about what is running.
 _NOTE = struct.Struct("<I")
 _NOTE_MAX = 16384
@@ -58,8 +60,12 @@ class Journal:
         self._memory[slot] = _AT_MOST_ONCE if at_most_once else _REPEATABLE
         return slot
 
+    def end(self, slot: int) -> None:
+        """Note that the body has ended, so that its time limit holds no longer."""
+        _DEADLINE.pack_into(self._memory, slot + _DEADLINE_AT, 0.0)
+
     def finish(self, slot: int) -> None:
-        """Note that the body has ended and nothing of it is left to store."""
+        """Note that nothing of the delivery is left to run or to store."""
         self._memory[slot] = _FINISHED
 
     def settle(self, slot: int) -> None:
@@ -68,12 +74,16 @@ class Journal:
         self._free.append(slot)
 
     def note(self, text: bytes) -> None:
-        """Say what is running, for those who ask the supervisor; empty: nothing worth telling."""
-        if len(text) <= _NOTE_MAX:
-            start = self._notes_at + _NOTE.size
-            _NOTE.pack_into(self._memory, self._notes_at, 0)
-            self._memory[start : start + len(text)] = text
-            _NOTE.pack_into(self._memory, self._notes_at, len(text))
+        """Say what is running, for those who ask the supervisor; empty: nothing worth telling.
+
+        A text of more than 16 KiB counts as empty.
+        """
+        if len(text) > _NOTE_MAX:
+            text = b""
+        start = self._notes_at + _NOTE.size
+        _NOTE.pack_into(self._memory, self._notes_at, 0)
+        self._memory[start : start + len(text)] = text
+        _NOTE.pack_into(self._memory, self._notes_at, len(text))
 
     # -- In the supervisor
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from celeriac.core.errors import MalformedMessage
+from celeriac.core.errors import BrokerUnavailable, MalformedMessage
 from celeriac.core.executor import Bury, Delay, Done, Executor, Job, Outcome
 from celeriac.core.layer import Layer, wrap_run
 from celeriac.core.lease import Lease
@@ -39,37 +39,48 @@ class Runner:
         self._journal = journal
         self._execute = wrap_run(layers, executor.run)
         self._clock = clock
+        self._told = False
         #: What runs now, for the keeper to tell about.
         self.running: Job | None = None
 
     def run(self, lease: Lease) -> Finished:
-        """Return the delivery with its outcome: decode, hold back until due, begin, execute, finish."""
+        """Return the delivery with its outcome: decode, hold back until due, begin, execute, finish.
+
+        Raises :class:`BrokerUnavailable` if decoding it does; then it has not started.
+        """
         try:
             job = self._executor.decode(lease)
+            if job.due is not None and job.due > self._clock():
+                return Finished(lease, Delay(job.due))
+            deadline = time.monotonic() + job.time_limit if job.time_limit else 0.0
         except MalformedMessage as error:
             return Finished(lease, Bury(str(error)))
-        if job.due is not None and job.due > self._clock():
-            return Finished(lease, Delay(job.due))
-        slot = self._begin(lease, job)
+        except BrokerUnavailable:
+            raise
+        except Exception as error:
+            # It has not started, and no other shard could do better: the message is kept with the reason.
+            return Finished(lease, Bury(f"could not be read: {type(error).__name__}: {error}"))
+        slot = self._journal.begin(lease.id, at_most_once=job.at_most_once, deadline=deadline)
         self.running = job
         outcome = self._run_body(job)
         self.running = None
-        if job.result_ignored and type(outcome) is Done:
-            self._journal.finish(slot)
+        self._note_end(job, outcome, slot)
         return Finished(lease, outcome, slot)
 
     def tell(self) -> None:
         """Write into the journal what runs now."""
         job = self.running
         self._journal.note(self._executor.describe(job) if job is not None else b"")
+        self._told = True
 
-    def _begin(self, lease: Lease, job: Job) -> int:
-        limit = job.time_limit
-        return self._journal.begin(
-            lease.id,
-            at_most_once=job.at_most_once,
-            deadline=time.monotonic() + limit if limit else 0.0,
-        )
+    def _note_end(self, job: Job, outcome: Outcome, slot: int) -> None:
+        if self._told:
+            self._told = False
+            self._journal.note(b"")
+        if job.result_ignored and type(outcome) is Done:
+            self._journal.finish(slot)
+        elif job.time_limit:
+            self._journal.end(slot)
 
     def _run_body(self, job: Job) -> Outcome:
         try:
