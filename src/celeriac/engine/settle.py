@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from celeriac.core.broker import Broker
-from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.events import Events, LeaseLost, MessageBuried
 from celeriac.core.executor import Bury, Delay, Done, Executor
 from celeriac.core.lease import Claimed, Lease
@@ -75,7 +74,7 @@ class Settler:
 
     @contextmanager
     def _taken(self) -> Iterator[list[Finished]]:
-        """Everything finished; what is left in the list when the broker fails goes back."""
+        """Everything finished; what is left in the list when something fails goes back."""
         taken = [self._finished.popleft() for _ in range(len(self._finished))]
         self.due = time.monotonic() + self._every
         try:
@@ -83,7 +82,7 @@ class Settler:
                 self._executor.flush()
                 self._note_stored(taken)
             yield taken
-        except BrokerUnavailable:
+        except BaseException:  # still leased and journaled: kept for the next time, or for the eviction
             self._finished.extendleft(reversed(taken))
             raise
 
@@ -102,10 +101,12 @@ class Settler:
         released = [one for one in taken if not isinstance(one.outcome, Delay | Bury | Done)]
         self.report_lost(self._broker.delay([(one.lease, due) for one, due in delayed]))
         self._settled(taken, [one for one, _ in delayed])
-        self.report_lost(self._broker.bury([(one.lease, reason) for one, reason in buried]))
+        lost = self._broker.bury([(one.lease, reason) for one, reason in buried])
+        self.report_lost(lost)
         self._settled(taken, [one for one, _ in buried])
         for one, reason in buried:
-            self._events.emit(MessageBuried(queue=one.lease.message.queue, reason=reason))
+            if one.lease not in lost:
+                self._events.emit(MessageBuried(queue=one.lease.message.queue, reason=reason))
         self.report_lost(self._broker.release([one.lease for one in released]))
         self._settled(taken, released)
         return done
