@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from celeriac.brokers.sqlite import SqliteBroker
-from celeriac.testing import BrokerContract
+from celeriac.testing import BrokerContract, CrashContract
 
 
 class TestSqlite(BrokerContract):
@@ -24,3 +24,11 @@ class TestSqlite(BrokerContract):
 
     def unreachable(self) -> SqliteBroker:
         return SqliteBroker(self.path.parent / "no such folder" / "queue.db")
+
+
+class TestSqliteCrashes(CrashContract):
+    factory = "celeriac.brokers.sqlite:SqliteBroker"
+
+    @pytest.fixture
+    def address(self, tmp_path: Path) -> str:
+        return str(tmp_path / "queue.db")

@@ -7,8 +7,9 @@ Read first: contract.py.
 import pytest
 
 # Whoever subclasses the contract sees what an assertion compared, as in tests of their own.
-pytest.register_assert_rewrite("celeriac.testing.promises")
+pytest.register_assert_rewrite("celeriac.testing.crash", "celeriac.testing.promises")
 
 from celeriac.testing.contract import BrokerContract  # noqa: E402 - after the line above
+from celeriac.testing.crash import CrashContract  # noqa: E402
 
-__all__ = ["BrokerContract"]
+__all__ = ["BrokerContract", "CrashContract"]
