@@ -14,6 +14,7 @@ from celery.exceptions import NotRegistered, TimeLimitExceeded
 from celeriac.core.message import Message
 from tests.servers import wait_until
 from tests.stage import APP, Stage
+from tests.workers import worker
 
 
 def sig(stage: Stage, task: str, *args: object) -> object:
@@ -219,3 +220,20 @@ def test_the_broker_may_restart(redis_stage: Stage, redis: object) -> None:
         assert len(worker.shards()) == 2
         assert Path(f"/proc/{worker.pid}").exists()
         assert worker.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite://file.db", "is not an SQLite URL: write sqlite:///file.db"),
+        ("sqlit:///file.db", "has no known scheme; did you mean 'sqlite'?"),
+        ("sqlite:////proc/none/file.db", "does not exist: create it"),
+        ("sqlite:///file.db?syncronous=FULL", "did you mean 'synchronous'?"),
+    ],
+)
+def test_a_wrong_broker_url_stops_start_up_in_one_line(tmp_path: Path, url: str, says: str) -> None:
+    environment = {"BROKER": url, "LEDGER": str(tmp_path / "ledger.db")}
+    with worker(APP, environment=environment, log=tmp_path / "worker.log", ready=False) as process:
+        assert process.process.wait(timeout=20) == 2
+    assert says in process.text
+    assert "Traceback" not in process.text

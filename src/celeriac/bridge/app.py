@@ -9,7 +9,7 @@ from typing import Any
 import celery
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
-from celeriac.bridge.configuration import single_url
+from celeriac.bridge.configuration import read_settings, single_url
 from celeriac.brokers.connect import scheme_of
 from celeriac.core.layer import Layer
 
@@ -55,6 +55,10 @@ class Celery(celery.Celery):
     def _connection(self, url: Any, *args: Any, transport: Any = None, **kwargs: Any) -> Any:
         if transport is None and not self.conf.broker_transport:
             transport = _TRANSPORTS.get(scheme_of(single_url(url or self.conf.broker_url) or ""))
+            if transport is not None:
+                # A stock worker on this transport buries what the engine would bury.
+                limit = {"max_deliveries": read_settings(self).engine_max_deliveries}
+                kwargs["transport_options"] = {**limit, **(kwargs.get("transport_options") or {})}
         return super()._connection(url, *args, transport=transport, **kwargs)
 
     def __reduce_keys__(self) -> dict[str, Any]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from kombu.transport import TRANSPORT_ALIASES
+
 from celeriac.brokers.connect import SCHEMES, open_broker, scheme_of
 from celeriac.core.broker import Broker
+from celeriac.core.errors import ConfigurationError, did_you_mean
 from celeriac.core.settings import PREFIXES, Settings
 
-__all__ = ["broker_for", "read_settings", "single_url"]
+__all__ = ["broker_for", "check_broker", "read_settings", "single_url"]
 
 
 def read_settings(app: Any) -> Settings:
@@ -37,6 +40,18 @@ def single_url(url: Any) -> str | None:
     if not isinstance(url, str) or ";" in url:
         return None
     return url if scheme_of(url) in SCHEMES else None
+
+
+def check_broker(app: Any) -> None:
+    """Return if the app's broker URL can be used; raise ConfigurationError saying what to change."""
+    url = app.conf.broker_read_url
+    if (single := single_url(url)) is not None:
+        broker_for(app, single).close()
+        return
+    scheme = scheme_of(url) if isinstance(url, str) else ""
+    known = {*SCHEMES, *TRANSPORT_ALIASES}
+    if scheme and "+" not in scheme and ":" not in scheme and scheme not in known:
+        raise ConfigurationError(f"broker URL {url!r} has no known scheme{did_you_mean(scheme, known)}")
 
 
 def broker_for(app: Any, url: str) -> Broker:

@@ -17,7 +17,7 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.worker import WorkController
 
-from celeriac.bridge.configuration import read_settings
+from celeriac.bridge.configuration import check_broker, read_settings
 from celeriac.bridge.fallback import POOLS, reason_for_stock_worker
 from celeriac.core.errors import ConfigurationError
 
@@ -50,6 +50,7 @@ class Worker(StockWorker):
     def on_before_init(self, **kwargs: Any) -> None:
         try:
             read_settings(self.app)
+            check_broker(self.app)
         except ConfigurationError as error:
             raise _UsageError(str(error)) from None
         super().on_before_init(**kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from celeriac.core.errors import ConfigurationError, did_you_mean
 __all__ = ["SCHEMES", "SqliteAddress", "open_broker", "parse_sqlite_url", "scheme_of"]
 
 #: URL schemes of brokers that several processes can share.
-SCHEMES = ("redis", "rediss", "sqlite", "unix")
+SCHEMES = ("redis", "rediss", "redis+socket", "sqlite")
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 
@@ -43,13 +44,25 @@ def open_broker(url: str, options: Mapping[str, Any] | None = None) -> Broker:
     scheme = scheme_of(url)
     if scheme == "sqlite":
         address = parse_sqlite_url(url)
+        _check_folder(address.path)
         return SqliteBroker(address.path, synchronous=address.synchronous)
     if scheme in SCHEMES:
         return RedisBroker.from_options(url, options or {})
     raise ConfigurationError(
-        f"broker URL {url!r} has no known scheme{did_you_mean(scheme, SCHEMES)}"
-        f" (known: {', '.join(SCHEMES)})"
+        f"broker URL {url!r} has no known scheme{did_you_mean(scheme, SCHEMES)} (known: {', '.join(SCHEMES)})"
     )
+
+
+def _check_folder(path: Path) -> None:
+    folder = path.parent
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"the folder {folder} of the broker's file {path.name} does not exist: create it"
+        )
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise ConfigurationError(
+            f"the broker's file {path} cannot be written: change its permissions or the URL"
+        )
 
 
 def parse_sqlite_url(url: str) -> SqliteAddress:

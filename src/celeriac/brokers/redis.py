@@ -16,7 +16,9 @@ from contextlib import contextmanager
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from celeriac.brokers.redis_doorbell import Doorbell
 from celeriac.core.broker import Features, Promoted, QueueStats
 from celeriac.core.errors import BrokerError, BrokerUnavailable, ConfigurationError, MissingExtra
 from celeriac.core.lease import Claimed, DeadLetter, Eviction, Lease, Reaped, Scheduled
@@ -34,6 +36,8 @@ else:
 __all__ = ["RedisBroker"]
 
 _MARK = b'{"x-celeriac-deliveries":'
+#: Options of kombu's transport that redis-py's connections take under the same name.
+_CONNECTION_OPTIONS = ("client_name", "socket_connect_timeout", "socket_keepalive", "socket_timeout")
 _SEND_CHUNK = 1000
 _CLAIM_MAX = 4000  # Lua's unpack() takes some 8,000 values
 
@@ -63,7 +67,7 @@ class RedisBroker:
         """Raise :class:`MissingExtra` without redis-py, :class:`ConfigurationError` for a bad URL."""
         if _missing is not None:
             raise MissingExtra("redis", "redis")
-        options = {"socket_connect_timeout": 5, "socket_keepalive": True, **(connection_options or {})}
+        options: dict[str, Any] = {"socket_connect_timeout": 5, **(connection_options or {})}
         try:
             # A claim must not be sent twice behind our back, so redis-py may not retry by itself.
             self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
@@ -76,23 +80,27 @@ class RedisBroker:
         scripts = _load_scripts()
         self._scripts = {name: self._redis.register_script(text) for name, text in scripts.items()}
         self._batch_numbers = count(1)
-        self._open: dict[tuple[str, str], int] = {}
+        #: Indexes of the leases that this instance took and has not settled, by owner and batch.
+        self._unsettled: dict[tuple[str, str], set[str]] = {}
         self._doubtful: list[str] = []
         self._sources_of: dict[tuple[str, ...], list[_Source]] = {}
-        self._doorbell: _Doorbell | None = None
+        self._doorbell: Doorbell | None = None
 
     @classmethod
     def from_options(cls, url: str, options: Mapping[str, Any]) -> RedisBroker:
-        """Return the broker that kombu's ``broker_transport_options`` describe."""
-        names = ("socket_timeout", "socket_connect_timeout", "socket_keepalive", "client_name")
-        if url.startswith("unix://"):
-            names = ("socket_timeout", "client_name")
+        """Return the broker that kombu's URL and ``broker_transport_options`` describe."""
+        connection = {name: options[name] for name in _CONNECTION_OPTIONS if name in options}
+        if url.startswith("redis+socket://"):
+            url = _unix_url(url)
+        else:
+            connection.setdefault("socket_keepalive", True)
+            connection |= options.get("ssl") or {}
         return cls(
             url,
             key_prefix=options.get("global_keyprefix", ""),
             priority_steps=options.get("priority_steps", (0, 3, 6, 9)),
             separator=options.get("sep", "\x06\x16"),
-            connection_options={name: options[name] for name in names if name in options},
+            connection_options=connection,
         )
 
     # -- Sending
@@ -129,17 +137,17 @@ class RedisBroker:
             self._doubtful.append(number)
             raise
         self._doubtful.clear()
-        self._close_batches(ack)
+        self._note_settled(ack)
         leases: list[Lease] = []
         for part, (index, raws) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
             batch = f"{number}_{part}"
-            self._open[owner, batch] = len(raws)
+            self._unsettled[owner, batch] = {str(index) for index in range(len(raws))}
             leases += _read_batch(owner, batch, sources[index], raws)
         return Claimed(leases, _pick_lost(ack, lost) if lost else ())
 
     def wait(self, queues: Sequence[str], timeout: float) -> None:
         if self._doorbell is None or self._doorbell.pid != os.getpid():
-            self._doorbell = _Doorbell(self._redis)
+            self._doorbell = Doorbell(self._redis, redis.ResponseError)
         with _translated():
             try:
                 self._doorbell.wait([source.key for source in self._sources(queues)], timeout)
@@ -270,36 +278,33 @@ class RedisBroker:
             return ()
         lost = self._run("settle", *self._settlements(settled))
         leases = [lease for lease, _, _ in settled]
-        self._close_batches(leases)
+        self._note_settled(leases)
         return _pick_lost(leases, lost) if lost else ()
 
     def _settlements(self, settled: Iterable[tuple[Lease, str, str]]) -> list[Any]:
         """The arguments of the script's ``settle``: whole batches that are acked need no details."""
-        batches: defaultdict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)
+        batches: defaultdict[tuple[str, str], dict[str, tuple[str, str]]] = defaultdict(dict)
         for lease, operation, argument in settled:
-            batch, _, index = lease.id.rpartition(".")
-            batches[lease.owner, batch].append((index, operation, argument))
+            batches[_batch_of(lease)].setdefault(_index_of(lease), (operation, argument))
         arguments: list[Any] = [len(batches)]
         for (owner, batch), operations in batches.items():
-            left = self._open.get((owner, batch))
-            whole = left is not None and left == len({index for index, _, _ in operations})
-            if whole and all(operation == "a" for _, operation, _ in operations):
+            unsettled = self._unsettled.get((owner, batch))
+            if operations.keys() == unsettled and all(verb == "a" for verb, _ in operations.values()):
                 arguments += (owner, batch, "*", 0)
                 continue
-            completion = "*" if whole else "?" if left is None else "-"
+            completion = "?" if unsettled is None else "*" if unsettled <= operations.keys() else "-"
             arguments += (owner, batch, completion, len(operations))
-            for index, operation, argument in operations:
+            for index, (operation, argument) in operations.items():
                 arguments += (index, operation, argument)
         return arguments
 
-    def _close_batches(self, leases: Sequence[Lease]) -> None:
+    def _note_settled(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
-            key = (lease.owner, lease.id.rpartition(".")[0])
-            if (left := self._open.get(key)) is not None:
-                if left <= 1:
-                    del self._open[key]
-                else:
-                    self._open[key] = left - 1
+            key = _batch_of(lease)
+            if (unsettled := self._unsettled.get(key)) is not None:
+                unsettled.discard(_index_of(lease))
+                if not unsettled:
+                    del self._unsettled[key]
 
     def _reaped(self, answer: list[Any]) -> Reaped:
         return Reaped(answer[0], [self._letter(letter) for letter in answer[1:]])
@@ -316,44 +321,28 @@ class RedisBroker:
         )
 
 
-class _Doorbell:
-    """Rings when one of some keys changes: Redis tells it by client-side caching's invalidations.
-
-    https://redis.io/docs/latest/develop/reference/client-side-caching/ : a key that was read, even
-    one that does not exist, is remembered once for this connection; its next change is pushed.
-    """
-
-    def __init__(self, client: redis.Redis) -> None:
-        self.pid = os.getpid()
-        options = {**client.connection_pool.connection_kwargs, "protocol": 3}
-        options.pop("maint_notifications_config", None)
-        self._connection = client.connection_pool.connection_class(**options)
-        self._tracking = False
-
-    def wait(self, keys: Sequence[str], timeout: float) -> None:
-        if not self._tracking:
-            self._connection.connect()
-            self._ask("CLIENT", "TRACKING", "ON")
-            self._tracking = True
-        if self._ask("EXISTS", *keys):
-            return
-        if self._connection.can_read(timeout):
-            self._connection.read_response(push_request=True)
-
-    def close(self) -> None:
-        if self.pid == os.getpid():
-            self._connection.disconnect()
-
-    def _ask(self, *command: str) -> Any:
-        self._connection.send_command(*command)
-        return self._connection.read_response()
-
-
 def _read_batch(owner: str, batch: str, source: _Source, raws: Sequence[bytes]) -> Iterator[Lease]:
     for index, raw in enumerate(raws):
         payload, deliveries = (raw, 1) if not raw.startswith(_MARK) else _unmark(raw)
         message = Message(queue=source.queue, payload=payload, priority=source.priority)
         yield Lease(f"{batch}.{index}", owner, message, deliveries)
+
+
+def _unix_url(url: str) -> str:
+    """kombu's ``redis+socket:///path?virtual_host=1`` as redis-py writes it."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    if "virtual_host" in query:
+        query["db"] = query.pop("virtual_host")
+    return urlunsplit(("unix", parts.netloc, parts.path, urlencode(query), ""))
+
+
+def _batch_of(lease: Lease) -> tuple[str, str]:
+    return lease.owner, lease.id.rpartition(".")[0]
+
+
+def _index_of(lease: Lease) -> str:
+    return lease.id.rpartition(".")[2]
 
 
 def _unmark(raw: bytes) -> tuple[bytes, int]:
@@ -386,7 +375,7 @@ def _translated() -> Iterator[None]:
     """Turns redis-py's errors into ours, here and nowhere else."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError) as error:
+    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
         raise BrokerUnavailable(f"Redis does not answer: {error}") from error
     except redis.RedisError as error:
         raise BrokerError(f"Redis refused: {error}") from error

@@ -17,9 +17,11 @@ from celeriac.core.message import Message
 
 __all__ = ["SqliteBroker"]
 
-#: Seconds between two looks of ``wait`` at whether anything was written: first, and after a while.
+#: Seconds between two looks of ``wait`` at whether anything was written: at least, at most, and as a
+#: share of the time since there was something to claim.
 POLL_FIRST: Final = 0.001
-POLL_LAST: Final = 0.02
+POLL_LAST: Final = 0.05
+POLL_SHARE: Final = 0.02
 
 
 class SqliteBroker:
@@ -33,6 +35,7 @@ class SqliteBroker:
 
     def __init__(self, path: str | Path, *, synchronous: str = "NORMAL") -> None:
         self._file = SqliteFile(Path(path), synchronous)
+        self._idle_since: float | None = None
 
     def send(self, messages: Sequence[Message]) -> None:
         now = time.time()
@@ -66,19 +69,21 @@ class SqliteBroker:
     def wait(self, queues: Sequence[str], timeout: float) -> None:
         names = json.dumps(list(queues))
         deadline = time.monotonic() + timeout
-        wake, seen, pause = deadline, None, POLL_FIRST
+        wake, seen = deadline, None
         while True:
             version = self._file.version()
             if version != seen:
                 seen = version
                 if self._any_ready(names):
+                    self._idle_since = None
                     return
                 wake = min(deadline, time.monotonic() + self._seconds_to_next_due())
-            left = wake - time.monotonic()
-            if left <= 0:
+            now = time.monotonic()
+            if now >= wake:
                 return
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.2, POLL_LAST)
+            self._idle_since = self._idle_since or now
+            pause = max(POLL_FIRST, (now - self._idle_since) * POLL_SHARE)
+            time.sleep(min(pause, POLL_LAST, wake - now))
 
     def _any_ready(self, names: str) -> bool:
         with self._file.reading() as db:
