@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, Final
+from typing import Any
 
 from celeriac.brokers.burial import cause_of_death, letter
 from celeriac.brokers.sqlite_file import SQL, SqliteFile
@@ -16,12 +16,6 @@ from celeriac.core.lease import Claimed, DeadLetter, Eviction, Lease, Reaped, Sc
 from celeriac.core.message import Message
 
 __all__ = ["SqliteBroker"]
-
-#: Seconds between two looks of ``wait`` at whether anything was written: at least, at most, and as a
-#: share of the time since there was something to claim.
-POLL_FIRST: Final = 0.001
-POLL_LAST: Final = 0.05
-POLL_SHARE: Final = 0.02
 
 
 class SqliteBroker:
@@ -35,7 +29,6 @@ class SqliteBroker:
 
     def __init__(self, path: str | Path, *, synchronous: str = "NORMAL") -> None:
         self._file = SqliteFile(Path(path), synchronous)
-        self._idle_since: float | None = None
 
     def send(self, messages: Sequence[Message]) -> None:
         now = time.time()
@@ -68,22 +61,19 @@ class SqliteBroker:
 
     def wait(self, queues: Sequence[str], timeout: float) -> None:
         names = json.dumps(list(queues))
-        deadline = time.monotonic() + timeout
-        wake, seen = deadline, None
+        wake = deadline = time.monotonic() + timeout
+        watch, seen = self._file.watch(), None
         while True:
             version = self._file.version()
             if version != seen:
                 seen = version
                 if self._any_ready(names):
-                    self._idle_since = None
                     return
                 wake = min(deadline, time.monotonic() + self._seconds_to_next_due())
-            now = time.monotonic()
-            if now >= wake:
+            left = wake - time.monotonic()
+            if left <= 0:
                 return
-            self._idle_since = self._idle_since or now
-            pause = max(POLL_FIRST, (now - self._idle_since) * POLL_SHARE)
-            time.sleep(min(pause, POLL_LAST, wake - now))
+            watch.wait(left)
 
     def _any_ready(self, names: str) -> bool:
         with self._file.reading() as db:

@@ -15,6 +15,7 @@ from sqlite3 import Connection
 from threading import RLock
 from typing import Final, TypeVar
 
+from celeriac.brokers.sqlite_watch import WriteWatch
 from celeriac.core.errors import BrokerError, BrokerUnavailable, ConfigurationError
 
 __all__ = ["SQL", "SqliteFile"]
@@ -61,6 +62,8 @@ class SqliteFile:
         self._db: Connection | None = None
         self._pid = 0
         self._writes = 0
+        #: Made when first asked for, and again with each new connection.
+        self._watch: tuple[Connection, WriteWatch] | None = None
         _stay_away_from_forks(self)
 
     @contextmanager
@@ -91,12 +94,33 @@ class SqliteFile:
         with self.reading() as db:
             return db.execute("PRAGMA data_version").fetchone()[0], self._writes
 
+    def watch(self) -> WriteWatch:
+        """Return what tells of writes to the file, those of this connection included."""
+        with self.reading() as db:
+            if self._watch is None or self._watch[0] is not db:
+                self._unwatch()
+                # SQLite puts the log beside the file that a link points to, and only deletes it
+                # when nobody has the file open.
+                self._watch = db, WriteWatch(Path(f"{self.path.resolve()}-wal"))
+            return self._watch[1]
+
     def close(self) -> None:
-        """Close the connection; the next use opens it again."""
+        """Let go of the file; the next use opens it again."""
+        with self.lock:
+            self.disconnect()
+            self._unwatch()
+
+    def disconnect(self) -> None:
+        """Close the connection; whoever is waiting for writes goes on waiting."""
         with self.lock:
             if self._db is not None and self._pid == os.getpid():
                 self._db.close()
                 self._db = None
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch[1].close()
+            self._watch = None
 
     def _connection(self) -> Connection:
         if self._db is None:
@@ -150,7 +174,7 @@ def _stay_away_from_forks(file: SqliteFile) -> None:
     def before() -> None:
         if this := alive():
             this.lock.acquire()
-            this.close()
+            this.disconnect()
 
     def after() -> None:
         if this := alive():

@@ -44,7 +44,7 @@ class WriteWatch:
 
 
 def _inotify(path: Path) -> int | None:
-    """Return a descriptor that is readable after each write to the file; None if the system has no such thing."""
+    """Return a descriptor that is readable after a write to the file; None if the system has none."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None)
