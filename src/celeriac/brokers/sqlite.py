@@ -67,7 +67,7 @@ class SqliteBroker:
             version = self._file.version()
             if version != seen:
                 seen = version
-                if self._any_ready(names):
+                if self._file.read("any_ready", (names,)) == [(1,)]:
                     return
                 wake = min(deadline, time.monotonic() + self._seconds_to_next_due())
             left = wake - time.monotonic()
@@ -75,13 +75,8 @@ class SqliteBroker:
                 return
             watch.wait(left)
 
-    def _any_ready(self, names: str) -> bool:
-        with self._file.reading() as db:
-            return bool(db.execute(SQL["any_ready"], (names,)).fetchone()[0])
-
     def _seconds_to_next_due(self) -> float:
-        with self._file.reading() as db:
-            next_due = _next_due(db)
+        ((next_due,),) = self._file.read("next_due")
         return float("inf") if next_due is None else next_due - time.time()
 
     def renew(self, owners: Iterable[str], lease_for: float) -> None:
@@ -110,7 +105,8 @@ class SqliteBroker:
         now = time.time() if now is None else now
         with self._file.writing() as db:
             _forget(db, [queue for (queue,) in db.execute(SQL["expired_queues"], (now,))])
-            return Promoted(_promote(db, now, limit), _next_due(db))
+            count = _promote(db, now, limit)
+            return Promoted(count, db.execute(SQL["next_due"]).fetchone()[0])
 
     def reap(self, now: float | None = None, *, max_deliveries: int) -> Reaped:
         now = time.time() if now is None else now
@@ -130,19 +126,15 @@ class SqliteBroker:
 
     def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
         counts: dict[str, dict[str, int]] = {queue: {} for queue in queues}
-        with self._file.reading() as db:
-            for state, queue, count in db.execute(SQL["stats"], {"queues": json.dumps(list(counts))}):
-                counts[queue][state] = count
+        for state, queue, count in self._file.read("stats", (json.dumps(list(counts)),)):
+            counts[queue][state] = count
         return {queue: QueueStats(**by_state) for queue, by_state in counts.items()}
 
     def scheduled(self, queues: Sequence[str], offset: int = 0, limit: int = 100) -> Sequence[Scheduled]:
-        with self._file.reading() as db:
-            rows = db.execute(SQL["scheduled"], (json.dumps(list(queues)), limit, offset)).fetchall()
+        rows = self._file.read("scheduled", (json.dumps(list(queues)), limit, offset))
         return [Scheduled(Message(queue=q, payload=p, priority=pr, due=due), due) for q, p, pr, due in rows]
 
     def dead_letters(self, offset: int = 0, limit: int = 100) -> Sequence[DeadLetter]:
-        with self._file.reading() as db:
-            rows = db.execute(SQL["dead_letters"], (limit, offset)).fetchall()
         return [
             DeadLetter(
                 id=str(row),
@@ -151,7 +143,9 @@ class SqliteBroker:
                 died_at=died_at,
                 deliveries=deliveries,
             )
-            for row, queue, payload, priority, reason, died_at, deliveries in rows
+            for row, queue, payload, priority, reason, died_at, deliveries in self._file.read(
+                "dead_letters", (limit, offset)
+            )
         ]
 
     def retry_dead(self, ids: Iterable[str]) -> int:
@@ -266,11 +260,6 @@ def _move_to_the_tail(db: Connection, rows: Sequence[int]) -> int:
     db.executemany(SQL["copy_to_the_tail"], ids)
     db.executemany(SQL["delete"], ids)
     return len(ids)
-
-
-def _next_due(db: Connection) -> float | None:
-    next_due: float | None = db.execute(SQL["next_due"]).fetchone()[0]
-    return next_due
 
 
 def _forget(db: Connection, queues: Sequence[str]) -> None:

@@ -119,18 +119,21 @@ SELECT EXISTS (
     SELECT 1 FROM messages WHERE state = 'ready' AND queue IN (SELECT value FROM json_each(?))
 )
 
+-- name: data_version
+PRAGMA data_version
+
 -- name: stats
 SELECT state, queue, count(*) FROM messages WHERE state = 'ready'
-    AND queue IN (SELECT value FROM json_each(:queues)) GROUP BY queue
+    AND queue IN (SELECT value FROM json_each(?1)) GROUP BY queue
 UNION ALL
 SELECT state, queue, count(*) FROM messages WHERE state = 'leased'
-    AND queue IN (SELECT value FROM json_each(:queues)) GROUP BY queue
+    AND queue IN (SELECT value FROM json_each(?1)) GROUP BY queue
 UNION ALL
 SELECT state, queue, count(*) FROM messages WHERE state = 'delayed'
-    AND queue IN (SELECT value FROM json_each(:queues)) GROUP BY queue
+    AND queue IN (SELECT value FROM json_each(?1)) GROUP BY queue
 UNION ALL
 SELECT state, queue, count(*) FROM messages WHERE state = 'dead'
-    AND queue IN (SELECT value FROM json_each(:queues)) GROUP BY queue
+    AND queue IN (SELECT value FROM json_each(?1)) GROUP BY queue
 
 -- name: scheduled
 SELECT queue, payload, priority, due FROM messages

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from sqlite3 import Connection
 from threading import RLock
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from celeriac.brokers.sqlite_watch import WriteWatch
 from celeriac.core.errors import BrokerError, BrokerUnavailable, ConfigurationError
@@ -24,6 +24,9 @@ __all__ = ["SQL", "SqliteFile"]
 VERSION: Final = 1
 #: Seconds a call waits for other processes to finish theirs.
 PATIENCE: Final = 10.0
+#: Seconds between two tries of such a call: at first, and at last.
+PAUSE_FIRST: Final = 0.0005
+PAUSE_LAST: Final = 0.005
 #: What a user can do about the errors after which the same call may succeed later.
 REMEDIES: Final = {
     sqlite3.SQLITE_BUSY: "find the process that keeps it locked",
@@ -66,20 +69,16 @@ class SqliteFile:
         self._watch: tuple[Connection, WriteWatch] | None = None
         _stay_away_from_forks(self)
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """Hold the connection; each statement sees all that was written before it."""
-        with self.lock:
-            try:
-                yield self._connection()
-            except sqlite3.Error as error:
-                raise self._explained(error) from error
+    def read(self, name: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of one statement, which sees all that was written before it."""
+        with self._connected() as db:
+            return _patiently(lambda: db.execute(SQL[name], values).fetchall())
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Run the block in one transaction, alone among all processes; undone if it raises."""
-        with self.reading() as db:
-            db.execute("BEGIN IMMEDIATE")
+        with self._connected() as db:
+            _patiently(lambda: db.execute("BEGIN IMMEDIATE"))
             try:
                 yield db
                 db.execute("COMMIT")
@@ -91,12 +90,11 @@ class SqliteFile:
     def version(self) -> tuple[int, int]:
         """Return a value that is another one after each write to the file by whomever."""
         # data_version only tells what other connections wrote, hence the count of our own writes.
-        with self.reading() as db:
-            return db.execute("PRAGMA data_version").fetchone()[0], self._writes
+        return self.read("data_version")[0][0], self._writes
 
     def watch(self) -> WriteWatch:
         """Return what tells of writes to the file, those of this connection included."""
-        with self.reading() as db:
+        with self._connected() as db:
             if self._watch is None or self._watch[0] is not db:
                 self._unwatch()
                 # SQLite puts the log beside the file that a link points to, and only deletes it
@@ -122,15 +120,21 @@ class SqliteFile:
             self._watch[1].close()
             self._watch = None
 
-    def _connection(self) -> Connection:
-        if self._db is None:
-            self._db, self._pid = self._patiently(self._open), os.getpid()
-        elif self._pid != os.getpid():
-            raise BrokerError(f"{self.path} was open when this process was forked; close it before")
-        return self._db
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """Hold the connection, alone among the threads; SQLite's errors become ours."""
+        with self.lock:
+            try:
+                if self._db is None:
+                    self._db, self._pid = _patiently(self._open), os.getpid()
+                elif self._pid != os.getpid():
+                    raise BrokerError(f"{self.path} was open when this process was forked; close it before")
+                yield self._db
+            except sqlite3.Error as error:
+                raise self._explained(error) from error
 
     def _open(self) -> Connection:
-        db = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -144,22 +148,29 @@ class SqliteFile:
             raise
         return db
 
-    def _patiently(self, call: Callable[[], Result]) -> Result:
-        """Call until the file is not busy: SQLite itself does not wait for a lock while it opens."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                return call()
-            except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-            time.sleep(random.uniform(0.001, 0.01))
-
     def _explained(self, error: sqlite3.Error) -> BrokerError:
         remedy = REMEDIES.get(_code(error))
         if remedy is None:
             return BrokerError(f"{self.path}: {error}")
         return BrokerUnavailable(f"{self.path}: {error}; {remedy}")
+
+
+def _patiently(call: Callable[[], Result]) -> Result:
+    """Call until the file is not locked, for at most :data:`PATIENCE` seconds.
+
+    SQLite's own busy handler does not wait while a file is opened, and elsewhere its pauses grow to
+    a tenth of a second, in which a busy neighbour takes its turn again and again.
+    """
+    deadline = time.monotonic() + PATIENCE
+    pause = PAUSE_FIRST
+    while True:
+        try:
+            return call()
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.5, 1) * pause)
+        pause = min(pause * 1.5, PAUSE_LAST)
 
 
 def _stay_away_from_forks(file: SqliteFile) -> None:
