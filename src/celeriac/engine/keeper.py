@@ -51,8 +51,10 @@ class Keeper:
         self._supervisor = supervisor
         self._on_orphaned = on_orphaned
         self._on_slow = on_slow
+        #: On their way back: never to be started, as the broker may have taken them back already.
+        self._returning: list[Lease] = []
         self._busy = threading.Event()
-        self._closed = False
+        self._closed = threading.Event()
         self._renew_at = 0.0
         self._thread = threading.Thread(target=self._keep, name="Keeper", daemon=True)
 
@@ -62,7 +64,7 @@ class Keeper:
 
     def close(self) -> None:
         """End the thread; return once it has ended."""
-        self._closed = True
+        self._closed.set()
         self._busy.set()
         self._thread.join()
 
@@ -77,26 +79,28 @@ class Keeper:
 
     def give_back(self) -> None:
         """Return everything claimed and not started to the queue, in its old order."""
+        if not (self.unstarted or self._returning):
+            return
+        with self._settler.lock:
+            self._returning += self._take_unstarted()
+            self._settler.report_lost(self._broker.release(self._returning))
+            self._returning.clear()
+
+    def _take_unstarted(self) -> list[Lease]:
         taken: list[Lease] = []
         while self.unstarted:
             try:
                 taken.append(self.unstarted.pop())
             except IndexError:
                 break  # the other thread has just taken the last one
-        if not taken:
-            return
         taken.reverse()
-        with self._settler.lock:
-            try:
-                self._settler.report_lost(self._broker.release(taken))
-            except BrokerUnavailable:
-                self.unstarted.extend(taken)
-                raise
+        return taken
 
     def _keep(self) -> None:
-        while not self._closed:
+        while True:
             self._busy.wait()
-            time.sleep(self._settings.engine_settle_seconds)
+            if self._closed.wait(self._settings.engine_settle_seconds):
+                return
             try:
                 self._hold_leases()
                 self._look_after_slow_task()

@@ -70,7 +70,11 @@ class Runner:
     def tell(self) -> None:
         """Write into the journal what runs now."""
         job = self.running
-        self._journal.note(self._executor.describe(job) if job is not None else b"")
+        try:
+            text = self._executor.describe(job) if job is not None else b""
+        except Exception:  # what cannot be described runs on as well; nobody is told of it
+            text = b""
+        self._journal.note(text)
         self._told = True
 
     def _note_end(self, job: Job, outcome: Outcome, slot: int) -> None:

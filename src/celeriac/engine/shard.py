@@ -163,7 +163,11 @@ class Shard:
                 lease = unstarted.popleft()
             except IndexError:
                 break  # all have run, or the keeper has given the rest back
-            settler.add(run(lease))
+            try:
+                settler.add(run(lease))
+            except BrokerUnavailable:
+                unstarted.appendleft(lease)  # it could not even be decoded
+                raise
             ran += 1
             self._run_count += 1
             keeper.running_since = now = time.monotonic()
