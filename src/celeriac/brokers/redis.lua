@@ -221,18 +221,28 @@ end)
 return result
 
 -- name: promote
--- P, now, limit
-local now, left, count, nearest = clock(ARGV[2]), tonumber(ARGV[3]), 0, false
-for _, source in ipairs(redis.call('SMEMBERS', P .. 'delayed')) do
-    local key = P .. 'delayed:' .. source
-    local due = redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, left)
-    for _, member in ipairs(due) do
-        redis.call('LPUSH', source, string.match(member, '^%d+\n(.*)$'))
-        redis.call('ZREM', key, member)
+-- P, now, limit; the earliest due first, whatever their queue
+local now, limit, due = clock(ARGV[2]), tonumber(ARGV[3]), {}
+local sources = redis.call('SMEMBERS', P .. 'delayed')
+for _, source in ipairs(sources) do
+    local found = redis.call(
+        'ZRANGEBYSCORE', P .. 'delayed:' .. source, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
+    for i = 1, #found, 2 do due[#due + 1] = {source, found[i], tonumber(found[i + 1])} end
+end
+table.sort(due, function(a, b)
+    if a[3] == b[3] then
+        return tonumber(string.match(a[2], '^%d+')) < tonumber(string.match(b[2], '^%d+'))
     end
-    count = count + #due
-    left = left - #due
-    local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
+    return a[3] < b[3]
+end)
+local count, nearest = math.min(#due, limit), false
+for i = 1, count do
+    local source, member = due[i][1], due[i][2]
+    redis.call('LPUSH', source, string.match(member, '^%d+\n(.*)$'))
+    redis.call('ZREM', P .. 'delayed:' .. source, member)
+end
+for _, source in ipairs(sources) do
+    local first = redis.call('ZRANGE', P .. 'delayed:' .. source, 0, 0, 'WITHSCORES')
     if not first[1] then
         redis.call('SREM', P .. 'delayed', source)
     elseif not nearest or tonumber(first[2]) < tonumber(nearest) then

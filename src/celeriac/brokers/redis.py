@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -146,12 +147,15 @@ class RedisBroker:
         return Claimed(leases, _pick_lost(ack, lost) if lost else ())
 
     def wait(self, queues: Sequence[str], timeout: float) -> None:
+        if not queues:
+            time.sleep(timeout)
+            return
         if self._doorbell is None or self._doorbell.pid != os.getpid():
             self._doorbell = Doorbell(self._redis, redis.ResponseError)
         with _translated():
             try:
                 self._doorbell.wait([source.key for source in self._sources(queues)], timeout)
-            except Exception:  # the doorbell holds no message; the next call makes a new one
+            except BaseException:  # the doorbell holds no message; the next call makes a new one
                 self._doorbell.close()
                 self._doorbell = None
                 raise
