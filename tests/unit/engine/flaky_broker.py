@@ -25,18 +25,19 @@ class FlakyBroker:
         self.calls: list[str] = []
         #: Out of reach for everything.
         self.away = False
-        #: By verb: how many of its next calls do not reach the broker.
-        self.refuse: dict[str, int] = {}
         #: By verb: how many of its next calls reach the broker, but their answers are lost.
         self.mute: dict[str, int] = {}
+        #: By verb: how many of its calls after these do not reach the broker.
+        self.refuse: dict[str, int] = {}
 
     @contextmanager
     def _reaching(self, verb: str) -> Iterator[None]:
         self.calls.append(verb)
-        if self.away or self._counts(self.refuse, verb):
+        muted = not self.away and self._counts(self.mute, verb)
+        if self.away or (not muted and self._counts(self.refuse, verb)):
             raise BrokerUnavailable(f"{verb} did not reach the broker")
         yield
-        if self._counts(self.mute, verb):
+        if muted:
             raise BrokerUnavailable(f"the answer to {verb} was lost")
 
     @staticmethod

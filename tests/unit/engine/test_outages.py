@@ -147,7 +147,6 @@ def test_what_may_have_gone_back_already_is_not_started_here() -> None:
 
     def slow(_: str) -> None:
         wait_until(lambda: bench.stats.ready == 2, what="giving back")
-        bench.broker.refuse["release"] = 1_000_000
         bench.broker.inner.claim(["q"], 2, owner="another", lease_for=60)
         wait_until(lambda: bench.broker.calls.count("release") > 1, what="giving back once more")
 
@@ -155,6 +154,7 @@ def test_what_may_have_gone_back_already_is_not_started_here() -> None:
     with Bench(executor, QUICK).opened() as bench:
         bench.warm_up()
         bench.broker.mute["release"] = 1
+        bench.broker.refuse["release"] = 1_000_000
         bench.broker.inner.send([call("slow", "slow"), call("quick", "a"), call("quick", "b")])
         bench.shard.work(0)
         assert executor.ran == ["slow"]
