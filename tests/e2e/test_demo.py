@@ -153,7 +153,7 @@ def test_bad_rows_are_named_and_the_others_shipped(demo: Demo, tmp_path: Path) -
         (["--broker", "redsi://localhost"], "", "no known scheme; did you mean 'redis'?"),
         (["--broker", "redis://localhost:port"], "", "is not a Redis URL"),
         (["--broker", "sqlite://broker.db"], "", "write sqlite:///file.db"),
-        (["--broker", "sqlite:////none/broker.db"], "", "leave --broker out"),
+        (["--broker", "sqlite:////none/broker.db"], "", "does not exist: create it"),
         (["--broker", f"redis://127.0.0.1:{free_port()}/0"], "", "leave --broker out"),
         (["--broker", "redis://h"], "sys.modules['redis'] = None", "pip install 'celeriac[redis]'"),
         ([], "sys.modules['django'] = None", "pip install 'celeriac[django]'"),

@@ -127,13 +127,14 @@ def _handler(worker: Worker, *, warm_first: bool) -> Callable[[int, FrameType | 
         warm = warm_first and state.should_stop is None
         how = "Warm" if warm else "Cold"
         exitcode = EX_OK if warm else EX_FAILURE
-        safe_say(f"worker: {how} shutdown (MainProcess)")
-        signals.worker_shutting_down.send(
-            sender=worker.hostname, sig=signal.Signals(number).name, how=how, exitcode=exitcode
-        )
+        # First of all, as the next signal may interrupt this handler.
         if warm:
             state.should_stop = exitcode
         else:
             state.should_terminate = exitcode
+        safe_say(f"worker: {how} shutdown (MainProcess)")
+        signals.worker_shutting_down.send(
+            sender=worker.hostname, sig=signal.Signals(number).name, how=how, exitcode=exitcode
+        )
 
     return handle
