@@ -96,6 +96,7 @@ class Supervisor:
         self._start_at: dict[int, float] = {}
         self._pause: dict[int, float] = {}
         self._upkeep_at = 0.0
+        self._give_up_at = 0.0
         self._retry_in = _RETRY_FIRST
         self._fork = multiprocessing.get_context("fork")
 
@@ -127,8 +128,14 @@ class Supervisor:
 
     @property
     def finished(self) -> bool:
-        """Whether, after ``stop`` or ``kill``, nothing is left to wait for."""
-        return self._stopping and not self.shards and not self._evictions
+        """Whether, after ``stop`` or ``kill``, nothing is left to wait for.
+
+        For a broker that stays away it waits until the last shard's leases have run out.
+        """
+        if not self._stopping or self.shards:
+            return False
+        owed = self._evictions or self._reaper.unrecorded
+        return not owed or time.monotonic() > self._give_up_at
 
     def stop(self) -> None:
         """Ask every shard to finish what it runs and give back the rest (warm)."""
@@ -193,6 +200,7 @@ class Supervisor:
         )
         spec.journal.close()
         self._upkeep_at = 0.0
+        self._give_up_at = now + self._settings.engine_lease_seconds
         expected = deliberate or exitcode == 0
         self._events.emit(ShardStopped(shard=spec.name, pid=pid, exitcode=exitcode, expected=expected))
         if not self._stopping:
