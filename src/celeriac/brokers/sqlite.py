@@ -62,8 +62,9 @@ class SqliteBroker:
     def wait(self, queues: Sequence[str], timeout: float) -> None:
         names = json.dumps(list(queues))
         wake = deadline = time.monotonic() + timeout
-        watch, seen = self._file.watch(), None
+        seen = None
         while True:
+            watch = self._file.watch()
             version = self._file.version()
             if version != seen:
                 seen = version

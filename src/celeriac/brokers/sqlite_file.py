@@ -64,7 +64,7 @@ class SqliteFile:
         self.lock = RLock()
         self._db: Connection | None = None
         self._pid = 0
-        self._writes = 0
+        self._openings = self._writes = 0
         #: Made when first asked for, and again with each new connection.
         self._watch: tuple[Connection, WriteWatch] | None = None
         _stay_away_from_forks(self)
@@ -87,10 +87,11 @@ class SqliteFile:
                 raise
             self._writes += 1
 
-    def version(self) -> tuple[int, int]:
+    def version(self) -> tuple[int, int, int]:
         """Return a value that is another one after each write to the file by whomever."""
-        # data_version only tells what other connections wrote, hence the count of our own writes.
-        return self.read("data_version")[0][0], self._writes
+        # data_version tells one connection what others wrote, hence the counts of ours.
+        ((data_version,),) = self.read("data_version")
+        return data_version, self._writes, self._openings
 
     def watch(self) -> WriteWatch:
         """Return what tells of writes to the file, those of this connection included."""
@@ -146,6 +147,7 @@ class SqliteFile:
         except BaseException:  # the next use opens the file anew
             db.close()
             raise
+        self._openings += 1
         return db
 
     def _explained(self, error: sqlite3.Error) -> BrokerError:
