@@ -71,13 +71,27 @@ class SqliteFile:
 
     def read(self, name: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of one statement, which sees all that was written before it."""
-        with self._connected() as db:
+        with self.reading() as db:
             return _patiently(lambda: db.execute(SQL[name], values).fetchall())
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Hold the connection, alone among the threads; SQLite's errors become ours."""
+        with self.lock:
+            try:
+                if self._db is None:
+                    self._db, self._pid = _patiently(self._open), os.getpid()
+                    self._openings += 1
+                elif self._pid != os.getpid():
+                    raise BrokerError(f"{self.path} was open when this process was forked; close it before")
+                yield self._db
+            except sqlite3.Error as error:
+                raise self._explained(error) from error
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Run the block in one transaction, alone among all processes; undone if it raises."""
-        with self._connected() as db:
+        with self.reading() as db:
             _patiently(lambda: db.execute("BEGIN IMMEDIATE"))
             try:
                 yield db
@@ -95,7 +109,7 @@ class SqliteFile:
 
     def watch(self) -> WriteWatch:
         """Return what tells of writes to the file, those of this connection included."""
-        with self._connected() as db:
+        with self.reading() as db:
             if self._watch is None or self._watch[0] is not db:
                 self._unwatch()
                 # SQLite puts the log beside the file that a link points to, and only deletes it
@@ -121,19 +135,6 @@ class SqliteFile:
             self._watch[1].close()
             self._watch = None
 
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        """Hold the connection, alone among the threads; SQLite's errors become ours."""
-        with self.lock:
-            try:
-                if self._db is None:
-                    self._db, self._pid = _patiently(self._open), os.getpid()
-                elif self._pid != os.getpid():
-                    raise BrokerError(f"{self.path} was open when this process was forked; close it before")
-                yield self._db
-            except sqlite3.Error as error:
-                raise self._explained(error) from error
-
     def _open(self) -> Connection:
         db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
@@ -147,7 +148,6 @@ class SqliteFile:
         except BaseException:  # the next use opens the file anew
             db.close()
             raise
-        self._openings += 1
         return db
 
     def _explained(self, error: sqlite3.Error) -> BrokerError:
