@@ -92,8 +92,8 @@ class SqliteFile:
     def writing(self) -> Iterator[Connection]:
         """Run the block in one transaction, alone among all processes; undone if it raises."""
         with self.reading() as db:
-            _patiently(lambda: db.execute("BEGIN IMMEDIATE"))
             try:
+                _patiently(lambda: db.execute("BEGIN IMMEDIATE"))
                 yield db
                 db.execute("COMMIT")
             except BaseException:  # the file is as it was before the block
