@@ -101,8 +101,9 @@ class Victim:
         return taken
 
     def _ended(self, leases: Sequence[Lease], lost: Sequence[Lease]) -> None:
-        self.ledger.write("kept", _names(lost))
+        # In this order: of two leases of one message, the lost one must not have the last word.
         self.ledger.write("ended", _names([lease for lease in leases if lease not in lost]))
+        self.ledger.write("kept", _names(lost))
 
 
 #: What a victim does in turn; it is killed after each of them.
