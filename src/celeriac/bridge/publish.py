@@ -40,15 +40,17 @@ class ThreadPublishers:
 
 
 class _Draft(msgspec.Struct):
-    """A message on its way out, and where it goes."""
+    """A message on its way out, as receivers of ``before_task_publish`` may still change it."""
 
     name: str
     body: Any
     headers: dict[str, Any]
     properties: dict[str, Any]
-    queue: str
+    queue: Any
     serializer: str
-    retry_policy: dict[str, Any] | None
+    delivery_mode: int
+    retry: bool
+    retry_policy: dict[str, Any]
 
 
 class FastAMQP(AMQP):
@@ -65,33 +67,27 @@ class FastAMQP(AMQP):
         if url is None or not self.app.owns_transport(url):
             return stock
         publishers = ThreadPublishers(self.app, url)
-        home = self.app.connection_for_write()
+        home = _place(self.app.connection_for_write())
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             draft = None
-            if _same_broker(producer.connection, home) and not options.get("timeout"):
+            if _place(producer.connection) == home and not any(map(options.get, _NOT_PLAIN)):
                 draft = self._draft(name, message, options)
             if draft is None:
                 return stock(producer, name, message, **options)
             self._publish(draft, publishers.get())
             if message.sent_event:
-                self._send_event(producer, draft, message.sent_event)
+                dispatcher = options.get("event_dispatcher") or self._event_dispatcher
+                _send_event(dispatcher, producer, draft, message.sent_event)
             return None
 
         return send_task_message
 
     def _draft(self, name: str, message: Any, options: dict[str, Any]) -> _Draft | None:
         """Return the message ready to be sent, or None if it is not plain."""
-        conf = self.app.conf
+        if (options.get("exchange_type") or "direct") != "direct" or self.app.conf.task_compression:
+            return None
         queue = options.get("queue")
-        if (
-            options.get("exchange")
-            or options.get("declare")
-            or options.get("exchange_type", "direct") != "direct"
-        ):
-            return None
-        if options.get("compression") or conf.task_compression:
-            return None
         if queue is None:
             queue = self.default_queue
         elif isinstance(queue, str):
@@ -107,82 +103,63 @@ class FastAMQP(AMQP):
             headers.update(extra)
         properties.update((key, value) for key, value in options.items() if key not in _SENDER_OPTIONS)
         mode = options.get("delivery_mode") or getattr(queue.exchange, "delivery_mode", None)
-        properties["delivery_mode"] = _delivery_mode(mode or conf.task_default_delivery_mode)
-        properties["priority"] = _priority(properties.get("priority"))
-        if (expiration := properties.pop("expiration", None)) is not None:
-            properties["expiration"] = str(int(expiration * 1000))
         retry = options.get("retry")
-        retry = conf.task_publish_retry if retry is None else retry
         return _Draft(
             name=name,
             body=body,
             headers=headers,
             properties=properties,
-            queue=queue.name,
+            queue=queue,
             serializer=options.get("serializer") or conf.task_serializer,
-            retry_policy={**conf.task_publish_retry_policy, **(options.get("retry_policy") or {})}
-            if retry
-            else None,
+            delivery_mode=_delivery_mode(mode or conf.task_default_delivery_mode),
+            retry=conf.task_publish_retry if retry is None else retry,
+            retry_policy={**conf.task_publish_retry_policy, **(options.get("retry_policy") or {})},
         )
 
     def _publish(self, draft: _Draft, publisher: Publisher) -> None:
+        queue = draft.queue.name
         if signals.before_task_publish.receivers:
             signals.before_task_publish.send(
                 sender=draft.name,
                 body=draft.body,
                 exchange="",
-                routing_key=draft.queue,
-                declare=[],
+                routing_key=queue,
+                declare=[draft.queue],
                 headers=draft.headers,
                 properties=draft.properties,
                 retry_policy=draft.retry_policy,
             )
+        properties = _finished(draft.properties, draft.delivery_mode)
         payload = encode(
             draft.body,
             headers=draft.headers,
-            properties=draft.properties,
-            queue=draft.queue,
+            properties=properties,
+            queue=queue,
             serializer=draft.serializer,
         )
-        _send(
-            publisher,
-            Message(
-                queue=draft.queue,
-                payload=payload,
-                priority=draft.properties["priority"],
-                due=self.app.due_time(draft.headers.get("eta")),
-            ),
-            draft.retry_policy,
+        message = Message(
+            queue=queue,
+            payload=payload,
+            priority=_priority(properties["priority"]),
+            due=self.app.due_time(draft.headers.get("eta")),
         )
+        _send(publisher, message, draft.retry_policy if draft.retry else None)
         if signals.after_task_publish.receivers:
             signals.after_task_publish.send(
-                sender=draft.name,
-                body=draft.body,
-                headers=draft.headers,
-                exchange="",
-                routing_key=draft.queue,
+                sender=draft.name, body=draft.body, headers=draft.headers, exchange="", routing_key=queue
             )
 
-    def _send_event(self, producer: Any, draft: _Draft, event: dict[str, Any]) -> None:
-        event.update(queue=draft.queue, exchange="", routing_key=draft.queue)
-        self._event_dispatcher.publish(
-            "task-sent",
-            event,
-            producer,
-            retry=draft.retry_policy is not None,
-            retry_policy=draft.retry_policy,
-        )
 
+#: Options with which a message goes out as Celery itself would send it.
+_NOT_PLAIN = ("compression", "content_encoding", "content_type", "declare", "exchange", "timeout")
 
 #: Options of ``send_task_message`` itself; all others become message properties.
 _SENDER_OPTIONS = frozenset(
     {
-        "compression",
+        *_NOT_PLAIN,
         "confirm_timeout",
-        "declare",
         "delivery_mode",
         "event_dispatcher",
-        "exchange",
         "exchange_type",
         "headers",
         "queue",
@@ -190,18 +167,37 @@ _SENDER_OPTIONS = frozenset(
         "retry_policy",
         "routing_key",
         "serializer",
-        "timeout",
     }
 )
 
 
-def _same_broker(connection: Any, home: Any) -> bool:
-    return bool(
-        connection.hostname == home.hostname
-        and connection.port == home.port
-        and connection.virtual_host == home.virtual_host
-        and connection.transport_cls == home.transport_cls
+#: Transport options that say where in the broker a queue lies.
+_PLACES = ("global_keyprefix", "priority_steps", "sep")
+
+
+def _place(connection: Any) -> tuple[Any, ...]:
+    """Return what is the same for two connections whose queues are the same."""
+    return (
+        connection.hostname,
+        connection.port,
+        connection.virtual_host,
+        connection.transport_cls,
+        *map(connection.transport_options.get, _PLACES),
     )
+
+
+def _finished(properties: dict[str, Any], delivery_mode: int) -> dict[str, Any]:
+    """Return the properties as kombu's producer would complete them."""
+    finished = {key: value for key, value in properties.items() if key not in _PRODUCER_OPTIONS}
+    finished["delivery_mode"] = delivery_mode
+    finished["priority"] = properties.get("priority") or 0
+    if (expiration := properties.get("expiration")) is not None:
+        finished["expiration"] = str(int(expiration * 1000))
+    return finished
+
+
+#: Properties that kombu's producer itself takes, and puts into no message as they are.
+_PRODUCER_OPTIONS = frozenset({"expiration", "immediate", "mandatory", "priority"})
 
 
 def _delivery_mode(mode: Any) -> int:
@@ -218,15 +214,22 @@ def _priority(priority: Any) -> int:
 def _send(publisher: Publisher, message: Message, retry_policy: dict[str, Any] | None) -> None:
     """Publish, retrying as Celery's policy says; raise kombu's OperationalError as Celery does."""
     try:
-        try:
+        if retry_policy is None:
             publisher.publish((message,))
-        except BrokerUnavailable:
-            if retry_policy is None:
-                raise
-            policy = {key: value for key, value in retry_policy.items() if key in _RETRY_OPTIONS}
-            retry_over_time(publisher.publish, BrokerUnavailable, args=((message,),), **policy)
+            return
+        given = {key: value for key, value in retry_policy.items() if key in _RETRY_OPTIONS}
+        policy = {**_RETRY_DEFAULTS, **given}
+        retry_over_time(publisher.publish, BrokerUnavailable, args=((message,),), **policy)
     except BrokerError as error:
         raise OperationalError(str(error)) from error
 
 
 _RETRY_OPTIONS = frozenset({"max_retries", "interval_start", "interval_step", "interval_max"})
+#: Seconds, as ``kombu.Connection.ensure`` has them where a policy says nothing.
+_RETRY_DEFAULTS = {"interval_start": 1, "interval_step": 1, "interval_max": 1}
+
+
+def _send_event(dispatcher: Any, producer: Any, draft: _Draft, event: dict[str, Any]) -> None:
+    queue = draft.queue.name
+    event.update(queue=queue, exchange="", routing_key=queue)
+    dispatcher.publish("task-sent", event, producer, retry=draft.retry, retry_policy=draft.retry_policy)
