@@ -11,6 +11,7 @@ from logging import INFO
 from typing import Any
 
 from celery import signals, states
+from celery.app.task import Context
 from celery.app.trace import LOG_RECEIVED, build_tracer
 from celery.exceptions import (
     NotRegistered,
@@ -20,6 +21,7 @@ from celery.exceptions import (
 )
 from celery.utils.log import get_logger
 from celery.utils.time import maybe_iso8601, maybe_make_aware
+from kombu.exceptions import OperationalError
 from kombu.serialization import prepare_accept_content
 from kombu.utils.json import dumps as json_dumps
 
@@ -58,7 +60,7 @@ class CeleryJob:
 
     def __init__(self, delivered: Delivered, task: Any, request: dict[str, Any]) -> None:
         headers = delivered.headers
-        hard, soft = headers.get("timelimit") or (None, None)
+        hard, soft = _time_limits(headers.get("timelimit"))
         self.id = delivered.id
         self.name = delivered.task
         self.task = task
@@ -101,7 +103,8 @@ class CeleryExecutor:
             job.due = self._timestamp(eta)
         if self._held is not None:
             ignored = delivered.headers.get("ignore_result")
-            job.result_ignored = bool(task.ignore_result if ignored is None else ignored)
+            ignored = task.ignore_result if ignored is None else ignored
+            job.result_ignored = bool(ignored and not task.store_errors_even_if_ignored)
         return job
 
     def run(self, job: Job) -> Outcome:
@@ -124,15 +127,18 @@ class CeleryExecutor:
             else:
                 _, info, _, _ = trace(job.id, job.args, job.kwargs, job.request)
         except Reject as error:
-            return _rejected(error)
+            return self._rejected(job, error)
         return DONE if info is None else self._outcome(job, info)
 
     def describe(self, job: Job) -> bytes:
         if not isinstance(job, CeleryJob):
             return b""
         request = stock_request(self._app, job.task, job.delivered, job.request, self._hostname)
-        information = {**request.info(), "time_start": job.started_at, "worker_pid": os.getpid()}
-        return bytes(json_dumps(information).encode())
+        now = {"time_start": job.started_at, "worker_pid": os.getpid()}
+        try:
+            return bytes(json_dumps({**request.info(), **now}).encode())
+        except (TypeError, ValueError):  # arguments that only another serializer can carry
+            return bytes(json_dumps({**request.info(safe=True), **now}).encode())
 
     def flush(self) -> None:
         if self._held is not None:
@@ -145,8 +151,15 @@ class CeleryExecutor:
         except MalformedMessage:
             return  # nobody can be waiting for it
         task = self._tasks.get(delivered.task)
-        if task is not None:
+        if task is None:
+            return
+        try:
             self._fail_lost(delivered, task, letter)
+        except BrokerUnavailable:
+            raise
+        except Exception:
+            # The message is safe among the dead letters; only its result stays unknown.
+            logger.exception("The failure of %s[%s] could not be stored", delivered.task, delivered.id)
 
     # -- Parts of the above
 
@@ -199,20 +212,37 @@ class CeleryExecutor:
 
     def _outcome(self, job: CeleryJob, info: Any) -> Outcome:
         if info.state == states.REJECTED:
-            return _rejected(info.retval)
-        if info.state == states.FAILURE and job.task.acks_late and not job.task.acks_on_failure_or_timeout:
+            return self._rejected(job, info.retval)
+        if info.state == states.FAILURE and job.task.acks_late and not _acks_on_failure(job.task):
             return Bury("it failed, and its task does not acknowledge failures")
         return DONE
+
+    def _rejected(self, job: CeleryJob, error: Any) -> Outcome:
+        if getattr(error, "requeue", False):
+            # Without acks_late Celery has acked it before it ran, so that rejecting it changes nothing.
+            return DONE if job.at_most_once else Release()
+        request = stock_request(self._app, job.task, job.delivered, job.request, self._hostname)
+        job.task.backend.mark_as_failure(
+            job.id, error, request=request._context, store_result=request.store_errors
+        )
+        _send_failure(job.task, job.delivered, error)
+        return Bury(f"rejected by its task: {getattr(error, 'reason', None) or error}")
 
     def _reject_unknown(self, delivered: Delivered) -> None:
         error = NotRegistered(delivered.task)
         logger.error("Received unregistered task of type %s.", error)
+        if not delivered.headers.get("ignore_result"):
+            request = Context(
+                name=delivered.task,
+                root_id=delivered.headers.get("root_id"),
+                correlation_id=delivered.properties.get("correlation_id"),
+                reply_to=delivered.properties.get("reply_to"),
+            )
+            with _store_errors(self._app):
+                self._app.backend.mark_as_failure(delivered.id, error, request=request)
         signals.task_unknown.send(
             sender=self, message=delivered, exc=error, name=delivered.task, id=delivered.id
         )
-        if not delivered.headers.get("ignore_result"):
-            with _store_errors(self._app):
-                self._app.backend.mark_as_failure(delivered.id, error)
 
     def _fail_lost(self, delivered: Delivered, task: Any, letter: DeadLetter) -> None:
         request = stock_request(self._app, task, delivered, None, self._hostname)
@@ -226,21 +256,34 @@ class CeleryExecutor:
             )
             if hasattr(task.backend, "flush"):
                 task.backend.flush()
-        signals.task_failure.send(
-            sender=task,
-            task_id=delivered.id,
-            exception=error,
-            args=delivered.args,
-            kwargs=delivered.kwargs,
-            traceback=None,
-            einfo=None,
-        )
+        _send_failure(task, delivered, error)
 
 
-def _rejected(error: Any) -> Outcome:
-    if getattr(error, "requeue", False):
-        return Release()
-    return Bury(f"rejected by its task: {getattr(error, 'reason', None) or error}")
+def _send_failure(task: Any, delivered: Delivered, error: Exception) -> None:
+    signals.task_failure.send(
+        sender=task,
+        task_id=delivered.id,
+        exception=error,
+        args=delivered.args,
+        kwargs=delivered.kwargs,
+        traceback=None,
+        einfo=None,
+    )
+
+
+def _acks_on_failure(task: Any) -> bool:
+    """Whether a failure is acked; until Celery 5.7 there was one setting for failures and timeouts."""
+    return bool(getattr(task, "acks_on_failure", task.acks_on_failure_or_timeout))
+
+
+def _time_limits(header: Any) -> tuple[float | None, float | None]:
+    """Return the hard and soft limit that the message asks for, in seconds."""
+    if not header:
+        return None, None
+    pair = header if isinstance(header, list | tuple) else ()
+    if len(pair) != 2 or any(limit is not None and type(limit) not in (int, float) for limit in pair):
+        raise MalformedMessage(f"its timelimit {header!r} is not two numbers of seconds")
+    return pair[0], pair[1]
 
 
 def _hold(backend: Any) -> Any:
@@ -257,6 +300,6 @@ def _store_errors(app: Any) -> Iterator[None]:
         yield
     except Exception as error:
         # Results are stored before acks, so nothing has been settled yet and all of it is kept.
-        if app.backend.exception_safe_to_retry(error):
+        if isinstance(error, OperationalError) or app.backend.exception_safe_to_retry(error):
             raise BrokerUnavailable(f"the result store does not answer: {error}") from error
         raise

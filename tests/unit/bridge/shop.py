@@ -34,7 +34,7 @@ class Shop:
         url = f"sqlite:///{self.path}"
         self.app = Celery("shop", broker=url, set_as_current=False, layers=[self.watching])
         self.app.conf.update(configuration)
-        self.add = self.app.task(add, name="shop.add")
+        self.add = self.app.task(add, name="shop.add", shared=False)
 
     def took_fast_path(self, **options: Any) -> bool:
         before = len(self.watching.seen)

@@ -183,7 +183,7 @@ class Twins:
         }
         for app in self.apps.values():
             app.conf.update(configuration, broker_transport_options={"global_keyprefix": f"{uuid4().hex}:"})
-            app.task(add, name="shop.add")
+            app.task(add, name="shop.add", shared=False)
 
     def envelopes(self, call: Callable[[StockCelery], object], queue: str = "celery") -> list[Sent]:
         """The message that the call puts into Redis with either app; the one of stock comes second."""
