@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
+from celery.exceptions import InvalidTaskError
 from celery.worker.control import Panel
 from kombu.utils.json import loads as json_loads
 
@@ -59,7 +59,7 @@ def active(state: Any, **_: Any) -> list[dict[str, Any]]:
     for note in state.consumer.controller.engine.notes():
         try:
             found.append(json_loads(note))
-        except json.JSONDecodeError:
+        except ValueError:
             continue  # read while it was being written; the task has changed
     return found
 
@@ -77,9 +77,9 @@ def scheduled(state: Any, **_: Any) -> list[dict[str, Any]]:
         try:
             delivered = decode(entry.message.payload, frozenset(["application/json"]))
             task = state.app.tasks[delivered.task]
-        except (MalformedMessage, KeyError):
+            request = stock_request(state.app, task, delivered, None, state.hostname)
+        except (MalformedMessage, KeyError, InvalidTaskError):
             continue
-        request = stock_request(state.app, task, delivered, None, state.hostname)
         found.append(
             {
                 "eta": delivered.headers.get("eta"),
