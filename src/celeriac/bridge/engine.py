@@ -85,7 +85,7 @@ class PreforkEngine(_Engine):
         return [note for _, note in self.supervisor.notes()]
 
     def pids(self) -> list[int]:
-        return [shard.process.pid or 0 for shard in self.supervisor.shards.values()]
+        return [shard.process.pid for shard in self.supervisor.shards.values()]
 
     def _launch(self, spec: ShardSpec) -> None:
         broker = broker_for(self.worker.app, self.url)

@@ -10,6 +10,7 @@ import sys
 from types import FrameType
 from typing import Any
 
+import kombu.pools
 from billiard.util import _run_after_forkers, set_pdeathsig
 from celery.concurrency.prefork import process_destructor, process_initializer
 
@@ -28,7 +29,8 @@ def run_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-    _run_after_forkers()  # drops what Celery's app and result backend inherited
+    _run_after_forkers()  # Celery's app and result backend forget what they inherited
+    inherited = _forget_pools()
     process_initializer(app, hostname)
     shard = make_shard(app, hostname, broker, settings, spec)
 
@@ -42,8 +44,17 @@ def run_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec:
         shard.run()
     finally:
         process_destructor(os.getpid(), 0)
+        del inherited  # kept until now, as collecting them would close the supervisor's connections
         broker.close()
         _flush_output()
+
+
+def _forget_pools() -> list[Any]:
+    """Let this process make pools of its own; return the old ones, whose sockets are not to be closed."""
+    inherited = [*kombu.pools.connections.values(), *kombu.pools.producers.values()]
+    kombu.pools.connections.clear()
+    kombu.pools.producers.clear()
+    return inherited
 
 
 def make_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec) -> Shard:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing.process import BaseProcess
+from functools import partial
 from uuid import uuid4
 
 from celeriac.core.broker import Broker
@@ -16,6 +15,7 @@ from celeriac.core.events import BrokerLost, BrokerRegained, Events, ShardStarte
 from celeriac.core.lease import DeadLetter, Eviction
 from celeriac.core.settings import Settings
 from celeriac.engine.journal import Entry, Journal
+from celeriac.engine.process import ChildProcess
 from celeriac.engine.shard import ShardSpec
 from celeriac.engine.upkeep import Promoter, Reaper, Renewer
 
@@ -51,7 +51,7 @@ def new_spec(
 class RunningShard:
     """A shard's process as its supervisor sees it."""
 
-    def __init__(self, number: int, spec: ShardSpec, process: BaseProcess) -> None:
+    def __init__(self, number: int, spec: ShardSpec, process: ChildProcess) -> None:
         self.number = number
         self.spec = spec
         self.process = process
@@ -98,7 +98,6 @@ class Supervisor:
         self._upkeep_at = 0.0
         self._give_up_at = 0.0
         self._retry_in = _RETRY_FIRST
-        self._fork = multiprocessing.get_context("fork")
 
     # -- What the worker calls
 
@@ -150,10 +149,6 @@ class Supervisor:
             shard.killed_for = _COLD_SHUTDOWN
             self._signal(shard, signal.SIGKILL)
 
-    def sentinels(self) -> list[int]:
-        """Return a file descriptor for each shard that becomes readable when it dies."""
-        return [shard.process.sentinel for shard in self.shards.values()]
-
     def notes(self) -> list[tuple[RunningShard, bytes]]:
         """Return what each shard that runs something for long says of it."""
         busy = {shard.number for shard, _ in self.running()}
@@ -178,16 +173,13 @@ class Supervisor:
         self._start_at.pop(number, None)
         spec = new_spec(f"Shard-{number}", self._node, self.queues, self._settings, self._max_tasks)
         self._broker.close()  # a connection must not be shared with the child
-        process = self._fork.Process(target=self._launch, args=(spec,), name=spec.name, daemon=False)
-        process.start()
+        process = ChildProcess(spec.name, partial(self._launch, spec))
         self.shards[number] = RunningShard(number, spec, process)
-        self._events.emit(ShardStarted(shard=spec.name, pid=process.pid or 0))
+        self._events.emit(ShardStarted(shard=spec.name, pid=process.pid))
 
     def _bury_shard(self, shard: RunningShard, now: float) -> None:
         process, spec = shard.process, shard.spec
-        exitcode, pid = process.exitcode or 0, process.pid or 0
-        process.join()
-        process.close()
+        exitcode, pid = process.exitcode or 0, process.pid
         del self.shards[shard.number]
         deliberate = shard.killed_for is not None
         self._evictions.append(
@@ -222,7 +214,7 @@ class Supervisor:
                 self._signal(shard, signal.SIGKILL)
 
     def _signal(self, shard: RunningShard, number: signal.Signals) -> None:
-        if shard.process.pid is not None and shard.process.is_alive():
+        if shard.process.is_alive():
             os.kill(shard.process.pid, number)
 
     # -- Upkeep

@@ -1,0 +1,88 @@
+"""When Celery's stock worker runs instead of the engine, and why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+#: Worker options by case; "app" is what is set on the app, "step" adds a consumer step.
+CASES: dict[str, tuple[dict[str, object], str | None]] = {
+    "nothing special": ({}, None),
+    "solo": ({"pool": "solo"}, None),
+    "several processes": ({"pool": "prefork", "concurrency": 3, "max_tasks_per_child": 5}, None),
+    "a thread pool": ({"pool": "threads"}, "the pool 'thread' is not one of prefork, solo"),
+    "beat": ({"beat": True}, "--beat is set"),
+    "autoscale": ({"autoscale": "4,2"}, "--autoscale is set"),
+    "task events": ({"task_events": True}, "--task-events is set"),
+    "a memory limit": ({"max_memory_per_child": 1000}, "--max-memory-per-child is set"),
+    "a state file": ({"statedb": "state.db"}, "--statedb is set"),
+    "a configured state file": ({"app": {"worker_state_db": "state.db"}}, "--statedb is set"),
+    "a broker of others": (
+        {"app": {"broker_url": "memory://"}},
+        "its broker is one that Celeriac has no engine for",
+    ),
+    "a transport by hand": (
+        {"app": {"broker_transport": "memory"}},
+        "its broker is one that Celeriac has no engine for",
+    ),
+    "a consumer of its own": (
+        {"app": {"worker_consumer": "tests.unit.bridge.test_fallback:Consumer"}},
+        "worker_consumer is set",
+    ),
+    "a rate limit": ({"app": {"task_default_rate_limit": "5/m"}}, "the task add has a rate limit"),
+    "rate limits switched off": (
+        {"app": {"task_default_rate_limit": "5/m", "worker_disable_rate_limits": True}},
+        None,
+    ),
+    "a consumer step": ({"step": True}, "the app adds consumer steps (1)"),
+}
+
+SCRIPT = """
+import json, sys
+from celery import bootsteps
+from celeriac import Celery
+
+class Step(bootsteps.ConsumerStep):
+    pass
+
+def add():
+    pass
+
+def reason(case):
+    app = Celery("shop", broker="sqlite:///shop.db")
+    app.conf.update(case.pop("app", {}))
+    app.task(add, name="add", shared=False)
+    if case.pop("step", False):
+        app.steps["consumer"].add(Step)
+    app.tasks.pop("celery.chord_unlock", None)
+    for name in [name for name in app.tasks if name.startswith("celery.")]:
+        del app.tasks[name]
+    return app.Worker(**{"concurrency": 1, **case}).stock_reason
+
+print(json.dumps([reason(case) for case in json.load(sys.stdin)]))
+"""
+
+
+@pytest.fixture(scope="module")
+def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    """What a worker of each case says; all made in one process of their own."""
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        input=json.dumps([options for options, _ in CASES.values()]),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path_factory.mktemp("fallback"),
+        env={"PYTHONPATH": str(Path(__file__).parents[3]), "PATH": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(zip(CASES, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_reason(reasons: dict[str, str | None], case: str) -> None:
+    assert reasons[case] == CASES[case][1]
