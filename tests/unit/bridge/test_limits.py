@@ -27,11 +27,15 @@ def test_the_handler_before_is_back_however_it_ends(error: type[BaseException]) 
     def mine(*_: object) -> None:
         """The application's own."""
 
-    before = signal.signal(signal.SIGALRM, mine)
-    try:
-        with pytest.raises(error), soft_time_limit(30):
+    def run() -> None:
+        with soft_time_limit(30):
             assert signal.getsignal(signal.SIGALRM) is not mine
             raise error
+
+    before = signal.signal(signal.SIGALRM, mine)
+    try:
+        with pytest.raises(error):
+            run()
         assert signal.getsignal(signal.SIGALRM) is mine
         assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     finally:
