@@ -122,7 +122,7 @@ RICH = st.recursive(
 
 
 @given(st.lists(RICH, max_size=4), st.dictionaries(TEXTS, RICH, max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_stock_reads_the_arguments_we_send(args: list[Any], kwargs: dict[str, Any]) -> None:
     message = stock_message(encoded(args, kwargs))
     assert message.content_type == "application/json"
@@ -132,7 +132,7 @@ def test_stock_reads_the_arguments_we_send(args: list[Any], kwargs: dict[str, An
 
 
 @given(st.dictionaries(TEXTS, RICH, max_size=5), st.dictionaries(TEXTS, RICH, max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_stock_reads_the_headers_and_properties_we_send(
     headers: dict[str, Any], properties: dict[str, Any]
 ) -> None:
