@@ -83,6 +83,12 @@ def flaky(self: Any, key: str, failures: int) -> int:
     return int(self.request.retries)
 
 
+@app.task(bind=True, max_retries=2, dead_letter=True)
+def hopeless(self: Any, key: str) -> None:
+    note(key, "started")
+    raise self.retry(countdown=0.1, exc=ValueError("no luck"))
+
+
 @app.task(bind=True)
 def remember(self: Any, result: Any, key: str) -> None:
     note(key, f"linked {result}")

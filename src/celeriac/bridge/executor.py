@@ -34,6 +34,8 @@ __all__ = ["CeleryExecutor", "CeleryJob"]
 
 logger = get_logger("celery.worker.strategy")
 
+_REASON_MAX = 500
+
 
 class CeleryJob:
     """One delivery of a registered task."""
@@ -202,6 +204,8 @@ class CeleryExecutor:
             return _rejected(info.retval)
         if info.state == states.FAILURE and job.task.acks_late and not job.task.acks_on_failure_or_timeout:
             return Bury("it failed, and its task does not acknowledge failures")
+        if info.state == states.FAILURE and getattr(job.task, "dead_letter", False):
+            return Bury(_failure(job, info.retval))
         return DONE
 
     def _reject_unknown(self, delivered: Delivered) -> None:
@@ -241,6 +245,13 @@ def _rejected(error: Any) -> Outcome:
     if getattr(error, "requeue", False):
         return Release()
     return Bury(f"rejected by its task: {getattr(error, 'reason', None) or error}")
+
+
+def _failure(job: CeleryJob, error: Any) -> str:
+    """Say how a task failed for good, in at most as many characters as a list can show."""
+    retries = job.request.get("retries") or 0
+    after = f" after {retries} retries" if retries else ""
+    return f"it failed{after}: {type(error).__name__}: {str(error)[:_REASON_MAX]}"
 
 
 def _hold(backend: Any) -> Any:
