@@ -20,10 +20,11 @@ from celery.exceptions import (
 )
 from celery.utils.log import get_logger
 from celery.utils.time import maybe_iso8601, maybe_make_aware
+from celery.worker.state import revoked
 from kombu.serialization import prepare_accept_content
 from kombu.utils.json import dumps as json_dumps
 
-from celeriac.bridge.limits import soft_time_limit
+from celeriac.bridge.limits import NO_LIMITS, TimeLimits, soft_time_limit
 from celeriac.bridge.requests import stock_request
 from celeriac.bridge.wire import Delivered, decode
 from celeriac.core.errors import BrokerUnavailable, MalformedMessage
@@ -80,8 +81,11 @@ class CeleryJob:
 class CeleryExecutor:
     """Belongs to one process, whose tasks have been finalized and whose signals are set up."""
 
-    def __init__(self, app: Any, hostname: str, *, hold_results: bool = True) -> None:
+    def __init__(
+        self, app: Any, hostname: str, limits: TimeLimits = NO_LIMITS, *, hold_results: bool = True
+    ) -> None:
         """With ``hold_results`` the result backend, if it can, collects results until ``flush``."""
+        self._limits = limits
         self._app = app
         self._hostname = hostname
         self._tasks = app.tasks
@@ -99,6 +103,9 @@ class CeleryExecutor:
             self._reject_unknown(delivered)
             raise MalformedMessage(f"unknown task {delivered.task!r}: is its module imported here?")
         job = CeleryJob(delivered, task, self._request(delivered, lease))
+        if self._limits is not NO_LIMITS:
+            job.time_limit = job.time_limit or self._limits.hard
+            job.soft_time_limit = job.soft_time_limit or self._limits.soft
         if (eta := delivered.headers.get("eta")) is not None:
             job.due = self._timestamp(eta)
         if self._held is not None:
@@ -111,7 +118,7 @@ class CeleryExecutor:
             raise TypeError(f"not a Celery job: {job!r}")
         if self._logs_receipt:
             self._log_receipt(job)
-        if (signals.task_received.receivers or job.expires) and self._refused(job):
+        if (signals.task_received.receivers or job.expires or revoked) and self._refused(job):
             return DONE
         job.started_at = time.time()
         trace = job.task.__trace__
@@ -193,8 +200,11 @@ class CeleryExecutor:
 
     def _refused(self, job: CeleryJob) -> bool:
         """Announce the delivery as Celery does; return whether it has expired or was revoked."""
+        doubtful = job.expires or job.id in revoked
+        if not (doubtful or signals.task_received.receivers):
+            return False
         request = stock_request(self._app, job.task, job.delivered, job.request, self._hostname)
-        if job.expires and request.revoked():
+        if doubtful and request.revoked():
             return True
         signals.task_received.send(sender=self, request=request)
         return False
@@ -221,7 +231,9 @@ class CeleryExecutor:
     def _fail_lost(self, delivered: Delivered, task: Any, letter: DeadLetter) -> None:
         request = stock_request(self._app, task, delivered, None, self._hostname)
         if "time limit" in letter.reason:
-            error: Exception = TimeLimitExceeded(request.time_limits[0] or task.time_limit)
+            error: Exception = TimeLimitExceeded(
+                request.time_limits[0] or task.time_limit or self._limits.hard
+            )
         else:
             error = WorkerLostError(letter.reason)
         with _store_errors(self._app):

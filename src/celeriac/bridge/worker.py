@@ -19,6 +19,7 @@ from celery.worker.worker import WorkController
 
 from celeriac.bridge.configuration import check_broker, read_settings
 from celeriac.bridge.fallback import POOLS, reason_for_stock_worker
+from celeriac.bridge.soft_shutdown import SoftShutdown
 from celeriac.core.errors import ConfigurationError
 
 __all__ = ["Worker"]
@@ -34,7 +35,7 @@ class Worker(StockWorker):
     """Takes every option of Celery's worker; runs the engine, or Celery's stock worker with a warning.
 
     Banner, logging, signals, pid file and queue selection are Celery's. In place of its blueprint
-    of hub, pool, timer and consumer stands a single step.
+    of hub, pool, timer and consumer stands a single step; embedded beat and state database stay.
     """
 
     #: Set by a step of Celery's blueprint that the engine has no use for; the banner reads it.
@@ -45,7 +46,13 @@ class Worker(StockWorker):
 
     class EngineBlueprint(bootsteps.Blueprint):
         name = "Worker"
-        default_steps = frozenset({"celeriac.bridge.engine:EngineStep"})
+        default_steps = frozenset(
+            {
+                "celeriac.bridge.beat:BeatStep",
+                "celery.worker.components:StateDB",
+                "celeriac.bridge.engine:EngineStep",
+            }
+        )
 
     def on_before_init(self, **kwargs: Any) -> None:
         try:
@@ -53,6 +60,7 @@ class Worker(StockWorker):
             check_broker(self.app)
         except ConfigurationError as error:
             raise _UsageError(str(error)) from None
+        self.soft_shutdown = SoftShutdown(self.app.conf)
         super().on_before_init(**kwargs)
 
     def on_init_blueprint(self) -> None:
@@ -113,7 +121,10 @@ class Worker(StockWorker):
 
 
 def _install_shutdown_handlers(worker: Worker) -> None:
-    """TERM and INT: warm, the second time cold; QUIT: cold at once. REMAP_SIGTERM as in Celery."""
+    """TERM and INT: warm, the second time cold; QUIT: cold at once. REMAP_SIGTERM as in Celery.
+
+    With ``worker_soft_shutdown_timeout`` cold means: when that time is up, or at the next signal.
+    """
     remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
     signal.signal(signal.SIGTERM, _handler(worker, warm_first=not remapped))
     signal.signal(signal.SIGINT, _handler(worker, warm_first=True))
@@ -128,8 +139,8 @@ def _handler(worker: Worker, *, warm_first: bool) -> Callable[[int, FrameType | 
         how = "Warm" if warm else "Cold"
         exitcode = EX_OK if warm else EX_FAILURE
         # First of all, as the next signal may interrupt this handler.
-        if warm:
-            state.should_stop = exitcode
+        if warm or worker.soft_shutdown.begin():
+            state.should_stop = EX_OK
         else:
             state.should_terminate = exitcode
         safe_say(f"worker: {how} shutdown (MainProcess)")
