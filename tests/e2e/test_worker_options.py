@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.stage import APP, Stage
 from tests.workers import ROOT, worker
 
 FALLBACK = "Celery's stock worker runs here"
+ORDERED = {"engine_queue_order": "ordered"}
 
 
 @pytest.fixture
@@ -256,3 +259,33 @@ def test_a_second_signal_ends_a_soft_shutdown(one_stage: Stage) -> None:
         process.signal(signal.SIGTERM)
         assert process.process.wait(timeout=20) == 0
     assert one_stage.broker().stats(["celery"])["celery"].ready == 1
+
+
+def started(stage: Stage) -> list[str]:
+    """The first letters of the keys of all that have started, in that order."""
+    with closing(sqlite3.connect(stage.ledger.path)) as ledger:
+        rows = ledger.execute("SELECT key FROM entries WHERE what = 'started' ORDER BY rowid").fetchall()
+    return [key[0] for (key,) in rows]
+
+
+@pytest.mark.parametrize(
+    ("queues", "conf", "high"), [("high:3,low:1", {}, 150), ("high,low", {}, 100), ("high,low", ORDERED, 200)]
+)
+def test_queues_are_shared_by_weight_in_turn_or_in_order(
+    stage: Stage, queues: str, conf: dict[str, str], high: int
+) -> None:
+    for number in range(200):
+        stage.send("early", f"low-{number}", queue="low")
+        stage.send("early", f"high-{number}", queue="high")
+    with stage.worker("-c", "1", "-Q", queues, CONF=json.dumps(conf)) as process:
+        wait_until(lambda: stage.ledger.count("done") == 400)
+        assert process.stop() == 0
+        assert FALLBACK not in process.text
+    assert abs(started(stage)[:200].count("h") - high) <= 30
+
+
+def test_a_wrong_weight_stops_start_up_in_one_line(one_stage: Stage) -> None:
+    with one_stage.worker("-Q", "high:0", ready=False) as process:
+        assert process.process.wait(timeout=20) == 2
+    assert "Error: -Q high:0: a weight is a number above zero" in process.text
+    assert "Traceback" not in process.text

@@ -14,6 +14,7 @@ from celeriac.bridge.consumer import EngineConsumer
 from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.limits import worker_limits
 from celeriac.bridge.process import make_shard, run_shard
+from celeriac.bridge.queue_weights import with_weights
 from celeriac.bridge.report import log_events
 from celeriac.core.events import Events
 from celeriac.engine.shard import ShardSpec
@@ -31,7 +32,7 @@ class _Engine:
 
     def __init__(self, worker: Any) -> None:
         self.worker = worker
-        self.settings = read_settings(worker.app)
+        self.settings = with_weights(read_settings(worker.app), worker.queue_weights)
         self.url = single_url(worker.app.conf.broker_read_url) or ""
         self.broker = broker_for(worker.app, self.url)
         self.queues: Sequence[str] = list(worker.app.amqp.queues.consume_from)

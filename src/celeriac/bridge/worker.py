@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -14,11 +14,13 @@ from celery.apps.worker import Worker as StockWorker
 from celery.apps.worker import safe_say
 from celery.platforms import EX_FAILURE, EX_OK
 from celery.utils.log import get_logger
+from celery.utils.text import str_to_list
 from celery.worker import state
 from celery.worker.worker import WorkController
 
 from celeriac.bridge.configuration import check_broker, read_settings
 from celeriac.bridge.fallback import POOLS, reason_for_stock_worker
+from celeriac.bridge.queue_weights import parse_queues
 from celeriac.bridge.soft_shutdown import SoftShutdown
 from celeriac.core.errors import ConfigurationError
 
@@ -43,6 +45,8 @@ class Worker(StockWorker):
     engine: Any = None
     #: Why Celery's stock worker runs instead of the engine, or None.
     stock_reason: str | None = None
+    #: As given with ``-Q high:3,low:1``.
+    queue_weights: Mapping[str, float] = {}
 
     class EngineBlueprint(bootsteps.Blueprint):
         name = "Worker"
@@ -63,6 +67,13 @@ class Worker(StockWorker):
         self.soft_shutdown = SoftShutdown(self.app.conf)
         super().on_before_init(**kwargs)
 
+    def setup_queues(self, include: Any, exclude: Any = None) -> None:
+        try:
+            names, self.queue_weights = parse_queues(str_to_list(include) or (), self.app.amqp.queues)
+        except ConfigurationError as error:
+            raise _UsageError(str(error)) from None
+        super().setup_queues(names, exclude)
+
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
         self.stock_reason = reason_for_stock_worker(self)
@@ -70,6 +81,8 @@ class Worker(StockWorker):
             self.Blueprint = self.EngineBlueprint
             return
         logger.warning("Celery's stock worker runs here instead of Celeriac's engine: %s.", self.stock_reason)
+        if self.queue_weights:
+            logger.warning("Celery's stock worker knows no weights of queues: it serves them in turn.")
 
     @property
     def pool_name(self) -> str:

@@ -18,6 +18,7 @@ from celeriac.core.settings import Settings
 from celeriac.engine.batch import BatchSize
 from celeriac.engine.journal import Journal
 from celeriac.engine.keeper import Keeper, is_orphan
+from celeriac.engine.queue_order import queue_order
 from celeriac.engine.run import Runner
 from celeriac.engine.settle import Settler
 from celeriac.engine.wear import Wear
@@ -81,6 +82,7 @@ class Shard:
         )
         self._stopping = False
         self._waiting = False
+        self._order = queue_order(spec.queues, settings)
         self._wear = Wear(spec.max_tasks, spec.max_memory)
         self._retry_in = _RETRY_FIRST
 
@@ -113,11 +115,12 @@ class Shard:
         try:
             self._keeper.give_back()
             leases = self._settler.claim(
-                self._spec.queues,
+                self._order.next(),
                 self._size.current,
                 self._spec.owner,
                 self._settings.engine_lease_seconds,
             )
+            self._order.claimed(leases)
             if leases:
                 self._run_batch(leases)
             else:
