@@ -45,7 +45,13 @@ class LazyGroup(click.Group):
             raise Mistake(str(error)) from None
 
 
-@click.group("celeriac", cls=LazyGroup, lazy={"demo": "celeriac.demo.command:demo"})
+_COMMANDS = {
+    "dead": "celeriac.dead.command:dead",
+    "demo": "celeriac.demo.command:demo",
+}
+
+
+@click.group("celeriac", cls=LazyGroup, lazy=_COMMANDS)
 @click.option("-A", "--app", envvar="APP", metavar="APP", help="The Celery app, as for the celery command.")
 @click.version_option(__version__, prog_name="celeriac", message="%(prog)s %(version)s")
 @click.pass_context

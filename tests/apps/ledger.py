@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -21,6 +22,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     broker_transport_options={"global_keyprefix": os.environ.get("KEY_PREFIX", "")},
 )
+app.conf.update(json.loads(os.environ.get("CONF", "{}")))
 
 if misspelt := os.environ.get("CELERIAC_TEST_SETTING"):
     app.conf[misspelt] = 1
@@ -83,6 +85,12 @@ def flaky(self: Any, key: str, failures: int) -> int:
     return int(self.request.retries)
 
 
+@app.task(bind=True, max_retries=2, dead_letter=True)
+def hopeless(self: Any, key: str) -> None:
+    note(key, "started")
+    raise self.retry(countdown=0.1, exc=ValueError("no luck"))
+
+
 @app.task(bind=True)
 def remember(self: Any, result: Any, key: str) -> None:
     note(key, f"linked {result}")
@@ -114,6 +122,13 @@ def slow_soft(key: str) -> str:
 def slow_hard(key: str) -> None:
     note(key, "started")
     time.sleep(60)
+
+
+@app.task
+def fill(megabytes: int) -> int:
+    held = bytearray(megabytes << 20)
+    held[::4096] = b"x" * len(held[::4096])
+    return os.getpid()
 
 
 @app.task(bind=True)

@@ -10,6 +10,7 @@ from celery.utils.log import get_logger
 from celery.worker.pidbox import Pidbox
 
 from celeriac.bridge.control import engine_handlers
+from celeriac.bridge.declare import declare_queues
 
 __all__ = ["EngineConsumer"]
 
@@ -81,6 +82,7 @@ class EngineConsumer:
             return False
         self.connection = self.app.connection_for_read()
         try:
+            declare_queues(self.connection, self.task_consumer.queues)
             self.pidbox.start(self)
         except self.connection_errors + self.channel_errors as error:
             logger.warning("Remote control cannot connect: %s", error)

@@ -12,7 +12,9 @@ from celery.worker import state
 from celeriac.bridge.configuration import broker_for, read_settings, single_url
 from celeriac.bridge.consumer import EngineConsumer
 from celeriac.bridge.executor import CeleryExecutor
+from celeriac.bridge.limits import worker_limits
 from celeriac.bridge.process import make_shard, run_shard
+from celeriac.bridge.queue_weights import with_weights
 from celeriac.bridge.report import log_events
 from celeriac.core.events import Events
 from celeriac.engine.shard import ShardSpec
@@ -30,7 +32,7 @@ class _Engine:
 
     def __init__(self, worker: Any) -> None:
         self.worker = worker
-        self.settings = read_settings(worker.app)
+        self.settings = with_weights(read_settings(worker.app), worker.queue_weights)
         self.url = single_url(worker.app.conf.broker_read_url) or ""
         self.broker = broker_for(worker.app, self.url)
         self.queues: Sequence[str] = list(worker.app.amqp.queues.consume_from)
@@ -39,7 +41,8 @@ class _Engine:
 
     def _recorder(self) -> CeleryExecutor:
         """What tells result backend and signals of messages that died unfinished."""
-        return CeleryExecutor(self.worker.app, self.worker.hostname, hold_results=False)
+        limits = worker_limits(self.worker)
+        return CeleryExecutor(self.worker.app, self.worker.hostname, limits, hold_results=False)
 
     @property
     def node(self) -> str:
@@ -62,6 +65,7 @@ class PreforkEngine(_Engine):
             launch=self._launch,
             on_buried=self.recorder.bury,
             max_tasks=worker.max_tasks_per_child,
+            max_memory=worker.max_memory_per_child,
         )
 
     def start(self) -> None:
@@ -89,7 +93,8 @@ class PreforkEngine(_Engine):
 
     def _launch(self, spec: ShardSpec) -> None:
         broker = broker_for(self.worker.app, self.url)
-        run_shard(self.worker.app, self.worker.hostname, broker, self.settings, spec)
+        limits = worker_limits(self.worker)
+        run_shard(self.worker.app, self.worker.hostname, broker, self.settings, spec, limits)
 
 
 class SoloEngine(_Engine):
@@ -100,7 +105,8 @@ class SoloEngine(_Engine):
         spec = new_spec("Solo", self.node, self.queues, self.settings)
         self._spec = spec
         shard_broker = broker_for(worker.app, self.url)
-        shard = make_shard(worker.app, worker.hostname, shard_broker, self.settings, spec)
+        limits = worker_limits(worker)
+        shard = make_shard(worker.app, worker.hostname, shard_broker, self.settings, spec, limits)
         self.solo = Solo(shard, self.broker, self.settings, self.events, self.recorder.bury)
 
     def start(self) -> None:
@@ -147,10 +153,10 @@ class EngineStep(bootsteps.StartStopStep):
             worker.engine.tick(worker.consumer.poll)
 
     def stop(self, worker: Any) -> None:
-        """Wait for what runs to finish; a second signal kills it instead."""
+        """Wait for what runs to finish; a second signal, or the end of a soft shutdown, kills it instead."""
         worker.engine.stop()
-        while not worker.engine.finished:
-            if state.should_terminate not in (None, False):
+        while worker.soft_shutdown.lingers or not worker.engine.finished:
+            if state.should_terminate not in (None, False) or worker.soft_shutdown.over:
                 worker.engine.kill()
             worker.engine.tick(worker.consumer.poll)
         self._close(worker)

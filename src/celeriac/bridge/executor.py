@@ -21,11 +21,12 @@ from celery.exceptions import (
 )
 from celery.utils.log import get_logger
 from celery.utils.time import maybe_iso8601, maybe_make_aware
+from celery.worker.state import revoked
 from kombu.exceptions import OperationalError
 from kombu.serialization import prepare_accept_content
 from kombu.utils.json import dumps as json_dumps
 
-from celeriac.bridge.limits import soft_time_limit
+from celeriac.bridge.limits import NO_LIMITS, TimeLimits, soft_time_limit
 from celeriac.bridge.requests import stock_request
 from celeriac.bridge.wire import Delivered, decode
 from celeriac.core.errors import BrokerUnavailable, MalformedMessage
@@ -35,6 +36,8 @@ from celeriac.core.lease import DeadLetter, Lease
 __all__ = ["CeleryExecutor", "CeleryJob"]
 
 logger = get_logger("celery.worker.strategy")
+
+_REASON_MAX = 500
 
 
 class CeleryJob:
@@ -80,8 +83,11 @@ class CeleryJob:
 class CeleryExecutor:
     """Belongs to one process, whose tasks have been finalized and whose signals are set up."""
 
-    def __init__(self, app: Any, hostname: str, *, hold_results: bool = True) -> None:
+    def __init__(
+        self, app: Any, hostname: str, limits: TimeLimits = NO_LIMITS, *, hold_results: bool = True
+    ) -> None:
         """With ``hold_results`` the result backend, if it can, collects results until ``flush``."""
+        self._limits = limits
         self._app = app
         self._hostname = hostname
         self._tasks = app.tasks
@@ -99,6 +105,9 @@ class CeleryExecutor:
             self._reject_unknown(delivered)
             raise MalformedMessage(f"unknown task {delivered.task!r}: is its module imported here?")
         job = CeleryJob(delivered, task, self._request(delivered, lease))
+        if self._limits is not NO_LIMITS:
+            job.time_limit = job.time_limit or self._limits.hard
+            job.soft_time_limit = job.soft_time_limit or self._limits.soft
         if (eta := delivered.headers.get("eta")) is not None:
             job.due = self._timestamp(eta)
         if self._held is not None:
@@ -112,7 +121,7 @@ class CeleryExecutor:
             raise TypeError(f"not a Celery job: {job!r}")
         if self._logs_receipt:
             self._log_receipt(job)
-        if (signals.task_received.receivers or job.expires) and self._refused(job):
+        if (signals.task_received.receivers or job.expires or revoked) and self._refused(job):
             return DONE
         job.started_at = time.time()
         trace = job.task.__trace__
@@ -204,8 +213,11 @@ class CeleryExecutor:
 
     def _refused(self, job: CeleryJob) -> bool:
         """Announce the delivery as Celery does; return whether it has expired or was revoked."""
+        doubtful = job.expires or job.id in revoked
+        if not (doubtful or signals.task_received.receivers):
+            return False
         request = stock_request(self._app, job.task, job.delivered, job.request, self._hostname)
-        if job.expires and request.revoked():
+        if doubtful and request.revoked():
             return True
         signals.task_received.send(sender=self, request=request)
         return False
@@ -215,6 +227,8 @@ class CeleryExecutor:
             return self._rejected(job, info.retval)
         if info.state == states.FAILURE and job.task.acks_late and not _acks_on_failure(job.task):
             return Bury("it failed, and its task does not acknowledge failures")
+        if info.state == states.FAILURE and getattr(job.task, "dead_letter", False):
+            return Bury(_failure(job, info.retval))
         return DONE
 
     def _rejected(self, job: CeleryJob, error: Any) -> Outcome:
@@ -247,7 +261,9 @@ class CeleryExecutor:
     def _fail_lost(self, delivered: Delivered, task: Any, letter: DeadLetter) -> None:
         request = stock_request(self._app, task, delivered, None, self._hostname)
         if "time limit" in letter.reason:
-            error: Exception = TimeLimitExceeded(request.time_limits[0] or task.time_limit)
+            error: Exception = TimeLimitExceeded(
+                request.time_limits[0] or task.time_limit or self._limits.hard
+            )
         else:
             error = WorkerLostError(letter.reason)
         with _store_errors(self._app):
@@ -284,6 +300,13 @@ def _time_limits(header: Any) -> tuple[float | None, float | None]:
     if len(pair) != 2 or any(limit is not None and type(limit) not in (int, float) for limit in pair):
         raise MalformedMessage(f"its timelimit {header!r} is not two numbers of seconds")
     return pair[0], pair[1]
+
+
+def _failure(job: CeleryJob, error: Any) -> str:
+    """Say how a task failed for good, in at most as many characters as a list can show."""
+    retries = job.request.get("retries") or 0
+    after = f" after {retries} retries" if retries else ""
+    return f"it failed{after}: {type(error).__name__}: {str(error)[:_REASON_MAX]}"
 
 
 def _hold(backend: Any) -> Any:

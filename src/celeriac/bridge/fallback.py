@@ -30,11 +30,10 @@ def reason_for_stock_worker(worker: Any) -> str | None:
 def _unsupported_option(worker: Any) -> str | None:
     given = worker.options
     options = {
-        "--beat": given.get("beat"),
         "--autoscale": given.get("autoscale"),
         "--task-events": worker.task_events,
-        "--max-memory-per-child": worker.max_memory_per_child,
-        "--statedb": given.get("statedb") or worker.app.conf.worker_state_db,
+        # Shards are forked, so that what the supervisor has loaded is shared between them.
+        "--pool-start-method spawn": getattr(worker, "pool_start_method", "fork") != "fork",
         "worker_consumer": worker.consumer_cls != "celery.worker.consumer:Consumer" and worker.consumer_cls,
     }
     for option, value in options.items():

@@ -1,4 +1,4 @@
-"""Celery's soft time limit in a process that runs one task at a time."""
+"""Time limits: a worker's own, and Celery's soft one in a process that runs one task at a time."""
 
 from __future__ import annotations
 
@@ -6,10 +6,26 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any, NamedTuple
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-__all__ = ["soft_time_limit"]
+__all__ = ["NO_LIMITS", "TimeLimits", "soft_time_limit", "worker_limits"]
+
+
+class TimeLimits(NamedTuple):
+    """Seconds a task may run if neither its message nor the task itself says anything."""
+
+    hard: float | None
+    soft: float | None
+
+
+NO_LIMITS = TimeLimits(None, None)
+
+
+def worker_limits(worker: Any) -> TimeLimits:
+    """Return what ``--time-limit`` and ``--soft-time-limit`` ask for."""
+    return TimeLimits(worker.time_limit, worker.soft_time_limit)
 
 
 @contextmanager

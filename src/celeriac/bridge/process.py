@@ -11,10 +11,13 @@ from types import FrameType
 from typing import Any
 
 import kombu.pools
+from billiard.process import current_process
 from billiard.util import _run_after_forkers, set_pdeathsig
 from celery.concurrency.prefork import process_destructor, process_initializer
+from celery.worker import state
 
 from celeriac.bridge.executor import CeleryExecutor
+from celeriac.bridge.limits import TimeLimits
 from celeriac.bridge.report import log_events
 from celeriac.core.broker import Broker
 from celeriac.core.events import Events
@@ -24,15 +27,20 @@ from celeriac.engine.shard import Shard, ShardSpec
 __all__ = ["make_shard", "run_shard"]
 
 
-def run_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec) -> None:
+def run_shard(
+    app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec, limits: TimeLimits
+) -> None:
     """Run a shard to its end in this process, which has just been forked."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     _run_after_forkers()  # Celery's app and result backend forget what they inherited
     inherited = _forget_pools()
-    process_initializer(app, hostname)
-    shard = make_shard(app, hostname, broker, settings, spec)
+    current_process().index = spec.number - 1  # the %i in the name of a log file
+    revoked = list(state.revoked)
+    process_initializer(app, hostname)  # which forgets what is revoked, as Celery asks for it elsewhere
+    state.merge_revoked(revoked)
+    shard = make_shard(app, hostname, broker, settings, spec, limits)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         shard.stop()
@@ -57,9 +65,11 @@ def _forget_pools() -> list[Any]:
     return inherited
 
 
-def make_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec) -> Shard:
+def make_shard(
+    app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec, limits: TimeLimits
+) -> Shard:
     """Return a shard that runs the app's tasks in this process."""
-    executor = CeleryExecutor(app, hostname)
+    executor = CeleryExecutor(app, hostname, limits)
     return Shard(spec, broker, executor, settings, log_events(Events()), app.layers)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -14,11 +14,14 @@ from celery.apps.worker import Worker as StockWorker
 from celery.apps.worker import safe_say
 from celery.platforms import EX_FAILURE, EX_OK
 from celery.utils.log import get_logger
+from celery.utils.text import str_to_list
 from celery.worker import state
 from celery.worker.worker import WorkController
 
 from celeriac.bridge.configuration import check_broker, read_settings
 from celeriac.bridge.fallback import POOLS, reason_for_stock_worker
+from celeriac.bridge.queue_weights import parse_queues
+from celeriac.bridge.soft_shutdown import SoftShutdown
 from celeriac.core.errors import ConfigurationError
 
 __all__ = ["Worker"]
@@ -34,7 +37,7 @@ class Worker(StockWorker):
     """Takes every option of Celery's worker; runs the engine, or Celery's stock worker with a warning.
 
     Banner, logging, signals, pid file and queue selection are Celery's. In place of its blueprint
-    of hub, pool, timer and consumer stands a single step.
+    of hub, pool, timer and consumer stands a single step; embedded beat and state database stay.
     """
 
     #: Set by a step of Celery's blueprint that the engine has no use for; the banner reads it.
@@ -42,10 +45,18 @@ class Worker(StockWorker):
     engine: Any = None
     #: Why Celery's stock worker runs instead of the engine, or None.
     stock_reason: str | None = None
+    #: As given with ``-Q high:3,low:1``.
+    queue_weights: Mapping[str, float] = {}
 
     class EngineBlueprint(bootsteps.Blueprint):
         name = "Worker"
-        default_steps = frozenset({"celeriac.bridge.engine:EngineStep"})
+        default_steps = frozenset(
+            {
+                "celeriac.bridge.beat:BeatStep",
+                "celery.worker.components:StateDB",
+                "celeriac.bridge.engine:EngineStep",
+            }
+        )
 
     def on_before_init(self, **kwargs: Any) -> None:
         try:
@@ -53,7 +64,15 @@ class Worker(StockWorker):
             check_broker(self.app)
         except ConfigurationError as error:
             raise _UsageError(str(error)) from None
+        self.soft_shutdown = SoftShutdown(self.app.conf)
         super().on_before_init(**kwargs)
+
+    def setup_queues(self, include: Any, exclude: Any = None) -> None:
+        try:
+            names, self.queue_weights = parse_queues(str_to_list(include) or (), self.app.amqp.queues)
+        except ConfigurationError as error:
+            raise _UsageError(str(error)) from None
+        super().setup_queues(names, exclude)
 
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
@@ -62,6 +81,8 @@ class Worker(StockWorker):
             self.Blueprint = self.EngineBlueprint
             return
         logger.warning("Celery's stock worker runs here instead of Celeriac's engine: %s.", self.stock_reason)
+        if self.queue_weights:
+            logger.warning("Celery's stock worker knows no weights of queues: it serves them in turn.")
 
     @property
     def pool_name(self) -> str:
@@ -113,7 +134,10 @@ class Worker(StockWorker):
 
 
 def _install_shutdown_handlers(worker: Worker) -> None:
-    """TERM and INT: warm, the second time cold; QUIT: cold at once. REMAP_SIGTERM as in Celery."""
+    """TERM and INT: warm, the second time cold; QUIT: cold at once. REMAP_SIGTERM as in Celery.
+
+    With ``worker_soft_shutdown_timeout`` cold means: when that time is up, or at the next signal.
+    """
     remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
     signal.signal(signal.SIGTERM, _handler(worker, warm_first=not remapped))
     signal.signal(signal.SIGINT, _handler(worker, warm_first=True))
@@ -128,8 +152,8 @@ def _handler(worker: Worker, *, warm_first: bool) -> Callable[[int, FrameType | 
         how = "Warm" if warm else "Cold"
         exitcode = EX_OK if warm else EX_FAILURE
         # First of all, as the next signal may interrupt this handler.
-        if warm:
-            state.should_stop = exitcode
+        if warm or worker.soft_shutdown.begin():
+            state.should_stop = EX_OK
         else:
             state.should_terminate = exitcode
         safe_say(f"worker: {how} shutdown (MainProcess)")

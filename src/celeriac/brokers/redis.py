@@ -41,6 +41,7 @@ _MARK = b'{"x-celeriac-deliveries":'
 _CONNECTION_OPTIONS = ("client_name", "socket_connect_timeout", "socket_keepalive", "socket_timeout")
 _SEND_CHUNK = 1000
 _CLAIM_MAX = 4000  # Lua's unpack() takes some 8,000 values
+_ORDERS_KEPT = 256
 
 
 class _Source(NamedTuple):
@@ -268,6 +269,8 @@ class RedisBroker:
         """The lists of all queues, in the order in which kombu serves them."""
         key = tuple(queues)
         if key not in self._sources_of:
+            if len(self._sources_of) >= _ORDERS_KEPT:
+                self._sources_of.clear()  # a shard asks for its queues in ever other orders
             self._sources_of[key] = [
                 _Source(self._list(queue, step), queue, step) for step in self._steps for queue in queues
             ]

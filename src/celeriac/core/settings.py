@@ -7,7 +7,7 @@ settings are left alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -21,6 +21,7 @@ PREFIXES = ("engine_",)
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1)]
+Weight = Annotated[float, Meta(gt=0)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,12 +39,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     engine_settle_seconds: Seconds = 0.02
     #: Seconds a task may run before the messages behind it are given back. Defaults to 0.1.
     engine_giveback_seconds: Seconds = 0.1
+    #: How messages of equal priority are shared out between queues. Defaults to "round_robin".
+    engine_queue_order: Literal["ordered", "round_robin", "weighted"] = "round_robin"
+    #: What a queue weighs where the order is "weighted"; one that is not named weighs 1. Defaults to {}.
+    engine_queue_weights: dict[str, Weight] = {}
 
     def __post_init__(self) -> None:
         if self.engine_lease_seconds < 1:
             raise ValueError("engine_lease_seconds must be at least 1: leases are renewed every third of it")
         if self.engine_batch_seconds > self.engine_lease_seconds / 2:
             raise ValueError("engine_batch_seconds must be at most half of engine_lease_seconds")
+        if self.engine_queue_weights and self.engine_queue_order != "weighted":
+            raise ValueError("engine_queue_weights has a meaning only with engine_queue_order='weighted'")
 
     @classmethod
     def from_mapping(cls, configuration: Mapping[str, Any]) -> Settings:

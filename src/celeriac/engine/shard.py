@@ -18,8 +18,10 @@ from celeriac.core.settings import Settings
 from celeriac.engine.batch import BatchSize
 from celeriac.engine.journal import Journal
 from celeriac.engine.keeper import Keeper, is_orphan
+from celeriac.engine.queue_order import queue_order
 from celeriac.engine.run import Runner
 from celeriac.engine.settle import Settler
+from celeriac.engine.wear import Wear
 
 __all__ = ["Shard", "ShardSpec"]
 
@@ -40,6 +42,10 @@ class ShardSpec(msgspec.Struct, frozen=True):
     supervisor: int
     #: Deliveries after which the process makes room for a fresh one; None: never.
     max_tasks: int | None = None
+    #: KiB of resident memory after which it does so too; None: never.
+    max_memory: int | None = None
+    #: Its place among the shards of its worker, from 1; 0 for one that is alone.
+    number: int = 0
 
 
 class _StopWaiting(BaseException):
@@ -76,7 +82,8 @@ class Shard:
         )
         self._stopping = False
         self._waiting = False
-        self._run_count = 0
+        self._order = queue_order(spec.queues, settings)
+        self._wear = Wear(spec.max_tasks, spec.max_memory)
         self._retry_in = _RETRY_FIRST
 
     def run(self) -> None:
@@ -95,7 +102,7 @@ class Shard:
     @property
     def wanted(self) -> bool:
         """Whether another batch may be claimed."""
-        return not (self._stopping or self._worn_out or is_orphan(self._spec.supervisor))
+        return not (self._stopping or self._wear.out or is_orphan(self._spec.supervisor))
 
     def work(self, idle_wait: float) -> None:
         """Claim and run one batch; or wait up to ``idle_wait`` seconds for one to arrive."""
@@ -108,11 +115,12 @@ class Shard:
         try:
             self._keeper.give_back()
             leases = self._settler.claim(
-                self._spec.queues,
+                self._order.next(),
                 self._size.current,
                 self._spec.owner,
                 self._settings.engine_lease_seconds,
             )
+            self._order.claimed(leases)
             if leases:
                 self._run_batch(leases)
             else:
@@ -154,9 +162,9 @@ class Shard:
         self._size.learn(ran, time.monotonic() - begun)
 
     def _run_unstarted(self) -> int:
-        keeper, settler, run = self._keeper, self._settler, self._runner.run
+        keeper, settler, wear, run = self._keeper, self._settler, self._wear, self._runner.run
         unstarted, ran = keeper.unstarted, 0
-        while not self._stopping and not self._worn_out:
+        while not self._stopping and not wear.out:
             try:
                 if unstarted[0].deliveries > 1:
                     settler.settle()  # it may kill this process: nothing finished is to die with it
@@ -169,7 +177,7 @@ class Shard:
                 unstarted.appendleft(lease)  # it could not even be decoded
                 raise
             ran += 1
-            self._run_count += 1
+            wear.ran += 1
             keeper.running_since = now = time.monotonic()
             if now >= settler.due:
                 settler.settle()
@@ -182,10 +190,6 @@ class Shard:
                 wait()
         finally:
             self._waiting = False
-
-    @property
-    def _worn_out(self) -> bool:
-        return self._spec.max_tasks is not None and self._run_count >= self._spec.max_tasks
 
     def _stop_soon(self) -> None:
         self._stopping = True

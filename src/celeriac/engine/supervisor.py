@@ -36,6 +36,8 @@ def new_spec(
     queues: Sequence[str],
     settings: Settings,
     max_tasks: int | None = None,
+    max_memory: int | None = None,
+    number: int = 0,
 ) -> ShardSpec:
     """Return the specification of a shard that no other ever shares its owner id with."""
     return ShardSpec(
@@ -45,6 +47,8 @@ def new_spec(
         journal=Journal(2 * settings.engine_batch_max + 16),
         supervisor=os.getpid(),
         max_tasks=max_tasks,
+        max_memory=max_memory,
+        number=number,
     )
 
 
@@ -77,6 +81,7 @@ class Supervisor:
         launch: Callable[[ShardSpec], None],
         on_buried: Callable[[DeadLetter], None],
         max_tasks: int | None = None,
+        max_memory: int | None = None,
     ) -> None:
         """``launch`` runs a shard to its end, in a process of its own."""
         self.shards: dict[int, RunningShard] = {}
@@ -87,7 +92,7 @@ class Supervisor:
         self._events = events
         self._node = node
         self._launch = launch
-        self._max_tasks = max_tasks
+        self._wear = (max_tasks, max_memory)
         self._renewer = Renewer(broker, settings)
         self._reaper = Reaper(broker, settings, events, on_buried)
         self._promoter = Promoter(broker)
@@ -171,7 +176,8 @@ class Supervisor:
 
     def _start_shard(self, number: int) -> None:
         self._start_at.pop(number, None)
-        spec = new_spec(f"Shard-{number}", self._node, self.queues, self._settings, self._max_tasks)
+        name = f"Shard-{number}"
+        spec = new_spec(name, self._node, self.queues, self._settings, *self._wear, number)
         self._broker.close()  # a connection must not be shared with the child
         process = ChildProcess(spec.name, partial(self._launch, spec))
         self.shards[number] = RunningShard(number, spec, process)

@@ -24,12 +24,16 @@ def test_help_lists_the_commands() -> None:
     assert "demo  Ship orders" in text
 
 
-@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in ["demo"])])
+COMMANDS = [[], ["demo"], ["dead"], *(["dead", name] for name in ("list", "show", "retry", "drop"))]
+
+
+@pytest.mark.parametrize("arguments", [[*command, "--help"] for command in COMMANDS])
 def test_every_help_has_an_example(arguments: list[str]) -> None:
     code, text, _ = run(*arguments)
     assert code == 0
     assert "Example" in text
-    assert "\n    celeriac demo" in text or "\n  celeriac demo" in text
+    command = " ".join(arguments[:-1])
+    assert f"\n    celeriac {command}" in text or f"\n    celeriac -A proj {command}" in text
 
 
 def test_an_unknown_command_is_bad_usage() -> None:
