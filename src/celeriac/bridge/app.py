@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import Any
 
 import celery
+from celery.app.backends import by_url
+from celery.utils.imports import symbol_by_name
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from celeriac.bridge.configuration import read_settings, single_url
@@ -17,6 +19,8 @@ __all__ = ["Celery"]
 
 #: kombu transports of ours, by URL scheme; kombu has one of its own for the others.
 _TRANSPORTS = {"sqlite": "celeriac.bridge.transport:SqliteTransport"}
+#: Celery's result backends that ours stand in for. Subclasses of them, Celery's own too, stay as they are.
+_RESULT_BACKENDS = {"celery.backends.redis.RedisBackend": "celeriac.bridge.redis_results:RedisResults"}
 
 
 class Celery(celery.Celery):
@@ -51,6 +55,11 @@ class Celery(celery.Celery):
             return float(moment.timestamp())
         except (AttributeError, TypeError, ValueError, OverflowError):
             return None
+
+    def _get_backend(self) -> Any:
+        backend, url = by_url(self.backend_cls or self.conf.result_backend, self.loader)
+        ours = _RESULT_BACKENDS.get(f"{backend.__module__}.{backend.__qualname__}")
+        return (symbol_by_name(ours) if ours else backend)(app=self, url=url)
 
     def _connection(self, url: Any, *args: Any, transport: Any = None, **kwargs: Any) -> Any:
         if transport is None and not self.conf.broker_transport:
