@@ -511,7 +511,9 @@ def test_the_results_of_a_worker_arrive(redis_stage: Stage) -> None:
         adding = group(signature(f"{APP}.add", (number, number)) for number in range(20))
         chord = (adding | signature(f"{APP}.total")).apply_async()
         failing = redis_stage.send("fail", "on purpose")
+        many = redis_stage.app.send_many(signature(f"{APP}.add", (number, 2)) for number in range(50))
         assert [result.get(timeout=20) for result in results] == list(range(1, 51))
         assert chord.get(timeout=20) == 380
+        assert [result.get(timeout=20) for result in many] == list(range(2, 52))
         with pytest.raises(ValueError, match="on purpose"):
             failing.get(timeout=20)

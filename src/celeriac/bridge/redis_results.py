@@ -225,8 +225,13 @@ class RedisResults(RedisBackend):
         self._store_held_first()
         return super().on_chord_part_return(request, state, result, **kwargs)
 
+    @property
+    def is_lazy(self) -> bool:
+        """Whether there is nothing to do when a task is published."""
+        return not self.result_consumer.is_eager
+
     def on_task_call(self, producer: Any, task_id: str) -> None:
-        if self.result_consumer._is_eager:
+        if not self.is_lazy:
             super().on_task_call(producer, task_id)
 
     # -- The same values as Celery's, made faster

@@ -37,10 +37,10 @@ class LazyConsumer(ResultConsumer):
         self._wanted: set[bytes] = set()
         self._pid = os.getpid()
         # Under gevent and eventlet a greenlet hears of results that nobody waits for at the moment.
-        self._is_eager = type(self.drainer) is not Drainer
+        self.is_eager = type(self.drainer) is not Drainer
 
     def consume_from(self, task_id: str) -> None:
-        if self._is_eager:
+        if self.is_eager:
             super().consume_from(task_id)
         else:
             self._wanted.add(self._get_key_for_task(task_id))
@@ -54,7 +54,7 @@ class LazyConsumer(ResultConsumer):
 
     def on_wait_for_pending(self, result: Any, **kwargs: Any) -> None:
         super().on_wait_for_pending(result, **kwargs)
-        if not (self._is_eager or result.on_ready.ready):
+        if not (self.is_eager or result.on_ready.ready):
             self._subscribe()
             super().on_wait_for_pending(result, **kwargs)
 
