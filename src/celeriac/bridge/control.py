@@ -58,7 +58,7 @@ def active(state: Any, **_: Any) -> list[dict[str, Any]]:
     found = []
     for note in state.consumer.controller.engine.notes():
         try:
-            found.append(json_loads(note))
+            found.append(json_loads(note.text))
         except json.JSONDecodeError:
             continue  # read while it was being written; the task has changed
     return found

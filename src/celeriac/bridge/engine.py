@@ -15,6 +15,7 @@ from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.process import make_shard, run_shard
 from celeriac.bridge.report import log_events
 from celeriac.core.events import Events
+from celeriac.engine.note import Note, read_notes
 from celeriac.engine.shard import ShardSpec
 from celeriac.engine.solo import Solo
 from celeriac.engine.supervisor import Supervisor, new_spec
@@ -81,7 +82,7 @@ class PreforkEngine(_Engine):
     def finished(self) -> bool:
         return self.supervisor.finished
 
-    def notes(self) -> list[bytes]:
+    def notes(self) -> list[Note]:
         return [note for _, note in self.supervisor.notes()]
 
     def pids(self) -> list[int]:
@@ -117,9 +118,8 @@ class SoloEngine(_Engine):
 
     finished = True
 
-    def notes(self) -> list[bytes]:
-        note = self._spec.journal.read_note()
-        return [note] if note else []
+    def notes(self) -> list[Note]:
+        return read_notes(self._spec.journal.read_note())
 
     def pids(self) -> list[int]:
         return [os.getpid()]

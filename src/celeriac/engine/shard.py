@@ -18,6 +18,7 @@ from celeriac.core.settings import Settings
 from celeriac.engine.batch import BatchSize
 from celeriac.engine.journal import Journal
 from celeriac.engine.keeper import Keeper, is_orphan
+from celeriac.engine.notices import AnyNotice, NoticePipe, Queues
 from celeriac.engine.run import Runner
 from celeriac.engine.settle import Settler
 
@@ -38,6 +39,8 @@ class ShardSpec(msgspec.Struct, frozen=True):
     journal: Journal
     #: The process id of the supervisor; the shard's own for one that is its own supervisor.
     supervisor: int
+    #: What the supervisor tells it while it runs.
+    notices: NoticePipe
     #: Deliveries after which the process makes room for a fresh one; None: never.
     max_tasks: int | None = None
 
@@ -57,7 +60,9 @@ class Shard:
         settings: Settings,
         events: Events,
         layers: Sequence[Layer] = (),
+        heed: Callable[[AnyNotice], None] | None = None,
     ) -> None:
+        """``heed`` gets the notices that concern jobs, in either of the shard's threads."""
         self._spec = spec
         self._broker = broker
         self._settings = settings
@@ -72,8 +77,10 @@ class Shard:
             owner=spec.owner,
             supervisor=spec.supervisor,
             on_orphaned=self._stop_soon,
-            on_slow=self._runner.tell,
+            on_slow=self._on_slow,
         )
+        self._queues = tuple(spec.queues)
+        self._heed_other = heed
         self._stopping = False
         self._waiting = False
         self._run_count = 0
@@ -108,15 +115,16 @@ class Shard:
         try:
             self._keeper.give_back()
             leases = self._settler.claim(
-                self._spec.queues,
+                self._queues,
                 self._size.current,
                 self._spec.owner,
                 self._settings.engine_lease_seconds,
             )
+            self._heed()  # only now: what was told before a message was sent holds for that message
             if leases:
                 self._run_batch(leases)
             else:
-                self._wait(partial(self._broker.wait, self._spec.queues, idle_wait))
+                self._wait(partial(self._broker.wait, self._queues, idle_wait))
             self._broker_works()
         except BrokerUnavailable as error:
             self._wait(partial(time.sleep, self._broker_fails(error)))
@@ -174,6 +182,18 @@ class Shard:
             if now >= settler.due:
                 settler.settle()
         return ran
+
+    def _on_slow(self) -> None:
+        self._heed()
+        self._runner.tell()
+        self._settler.flush()
+
+    def _heed(self) -> None:
+        for notice in self._spec.notices.read():
+            if isinstance(notice, Queues):
+                self._queues = notice.names
+            elif self._heed_other is not None:
+                self._heed_other(notice)
 
     def _wait(self, wait: Callable[[], None]) -> None:
         try:

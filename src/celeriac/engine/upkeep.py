@@ -8,6 +8,7 @@ from celeriac.core.broker import Broker
 from celeriac.core.events import Events, LeasesReturned, MessageBuried
 from celeriac.core.lease import DeadLetter, Eviction, Reaped
 from celeriac.core.settings import Settings
+from celeriac.engine.terminate import TERMINATED
 
 __all__ = ["Promoter", "Reaper", "Renewer"]
 
@@ -59,8 +60,11 @@ class Reaper:
         if reaped.returned:
             self._events.emit(LeasesReturned(owner=owner, count=reaped.returned))
         for letter in reaped.buried:
-            self._events.emit(MessageBuried(queue=letter.message.queue, reason=letter.reason))
+            if letter.reason != TERMINATED:
+                self._events.emit(MessageBuried(queue=letter.message.queue, reason=letter.reason))
             self._on_buried(letter)
+        if terminated := [letter.id for letter in reaped.buried if letter.reason == TERMINATED]:
+            self._broker.drop_dead(terminated)
 
 
 class Promoter:
