@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import count
 
 import pytest
+from redis import Redis
 
 from celeriac.brokers.redis import RedisBroker
 from celeriac.testing import BrokerContract, CrashContract
@@ -34,4 +36,7 @@ class TestRedisCrashes(CrashContract):
 
     @pytest.fixture
     def address(self, redis: RedisServer) -> str:
-        return f"{redis.url.removesuffix('/0')}/{1 + next(_numbers) % 15}"
+        url = f"{redis.url.removesuffix('/0')}/1"
+        with closing(Redis.from_url(url)) as client:
+            client.flushdb()
+        return url

@@ -22,13 +22,16 @@ def read_settings(app: Any) -> Settings:
     it is ``engine_lease_seconds``.
     """
     app.conf.finalize()
-    namespace = f"{app.namespace.lower()}_" if app.namespace else ""
+    namespace = f"{app.namespace.rstrip('_').lower()}_" if app.namespace else ""
     found: dict[str, Any] = {}
     for mapping in reversed(app.conf.maps):
         for key in _names(mapping):
-            name = key.lower() if namespace else key
-            name = name.removeprefix(namespace)
-            if name.startswith(PREFIXES) and (key == name or namespace):
+            name = key
+            if namespace and key.lower().startswith(namespace):
+                name = key[len(namespace) :].lower()
+            elif namespace and mapping is app.loader.conf:
+                continue  # of the configuration object only this namespace is ours
+            if name.startswith(PREFIXES):
                 found[name] = mapping[key]
     return Settings.from_mapping(found)
 

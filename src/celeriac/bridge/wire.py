@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping
+from math import isfinite
 from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
@@ -18,12 +19,15 @@ from kombu.compression import decompress
 from kombu.serialization import dumps as kombu_dumps
 from kombu.serialization import loads as kombu_loads
 from kombu.utils.json import dumps as json_dumps
+from kombu.utils.json import loads as json_loads
 
 from celeriac.core.errors import MalformedMessage
 
 __all__ = ["Delivered", "Envelope", "decode", "encode"]
 
-_PLAIN = (str, int, float, bool, type(None))
+_PLAIN = frozenset({str, int, bool, type(None)})
+#: In what kombu writes for a datetime, a UUID and the like; no base64 has an underscore.
+_TYPED = b"__type__"
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -79,16 +83,16 @@ def encode(
         },
     }
     if _is_plain(headers) and _is_plain(properties):
-        return _json_encoder.encode(envelope)
+        try:
+            return _json_encoder.encode(envelope)
+        except (TypeError, UnicodeEncodeError):
+            pass  # kombu also takes keys other than strings, and lone surrogates
     return bytes(json_dumps(envelope).encode("utf-8"))
 
 
 def decode(payload: bytes, accept: frozenset[str]) -> Delivered:
     """Return what the payload says; raise :class:`MalformedMessage` saying what is wrong with it."""
-    try:
-        envelope = _envelope_decoder.decode(payload)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
-        raise MalformedMessage(f"not a kombu envelope: {error}") from None
+    envelope = _read_envelope(payload)
     body = _decode_body(envelope, accept)
     if isinstance(body, list | tuple) and len(body) == 3 and "task" in envelope.headers:
         args, kwargs, embed = body
@@ -102,7 +106,23 @@ def decode(payload: bytes, accept: frozenset[str]) -> Delivered:
         raise MalformedMessage("the message names no task or has no id")
     if not isinstance(args, list | tuple) or not isinstance(kwargs, dict):
         raise MalformedMessage("the task's arguments are not a list and a mapping")
-    return Delivered(task_id, task, headers, args, kwargs, embed or {}, envelope.properties)
+    embed = embed or {}
+    if not isinstance(embed, dict) or not isinstance(envelope.properties.get("delivery_info", {}), dict):
+        raise MalformedMessage("the task's callbacks or its delivery info are not mappings")
+    return Delivered(task_id, task, headers, args, kwargs, embed, envelope.properties)
+
+
+def _read_envelope(payload: bytes) -> Envelope:
+    if _TYPED not in payload:
+        try:
+            return _envelope_decoder.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # kombu also takes what strict JSON does not have, such as NaN
+    try:
+        return msgspec.convert(json_loads(payload), Envelope)
+    except Exception as error:
+        # Types that kombu knows are rebuilt from any value; the message is buried with this as its reason.
+        raise MalformedMessage(f"not a kombu envelope: {error}") from None
 
 
 def _decode_body(envelope: Envelope, accept: frozenset[str]) -> Any:
@@ -117,7 +137,7 @@ def _decode_body(envelope: Envelope, accept: frozenset[str]) -> Any:
                 data = decompress(data, compression)
         elif not isinstance(data, bytes):
             return data
-        plain_json = envelope.content_type == "application/json" and b"__type__" not in data
+        plain_json = envelope.content_type == "application/json" and _TYPED not in data
         if plain_json and "application/json" in accept:
             try:
                 return _json_decoder.decode(data)
@@ -142,16 +162,16 @@ def _from_protocol_1(
 
 
 def _is_plain(values: Mapping[str, Any]) -> bool:
-    """Whether msgspec writes these values just as kombu's own JSON would."""
-    for value in values.values():
-        if isinstance(value, _PLAIN):
-            continue
-        if isinstance(value, dict):
-            if not _is_plain(value):
-                return False
-        elif isinstance(value, list | tuple):
-            if not all(isinstance(item, _PLAIN) for item in value):
-                return False
-        else:
-            return False
-    return True
+    """Whether msgspec, if it takes these values, writes them just as kombu's own JSON would."""
+    return all(_is_plain_value(value) for value in values.values())
+
+
+def _is_plain_value(value: Any) -> bool:
+    kind = type(value)
+    if kind in _PLAIN:
+        return True
+    if kind is float:
+        return isfinite(value)
+    if kind is dict:
+        return _is_plain(value)
+    return kind in (list, tuple) and all(_is_plain_value(item) for item in value)

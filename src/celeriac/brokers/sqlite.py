@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -62,8 +63,9 @@ class SqliteBroker:
     def wait(self, queues: Sequence[str], timeout: float) -> None:
         names = json.dumps(list(queues))
         wake = deadline = time.monotonic() + timeout
-        watch, seen = self._file.watch(), None
+        seen = None
         while True:
+            watch = self._file.watch()
             version = self._file.version()
             if version != seen:
                 seen = version
@@ -104,25 +106,22 @@ class SqliteBroker:
     def promote_due(self, now: float | None = None, limit: int = 1000) -> Promoted:
         now = time.time() if now is None else now
         with self._file.writing() as db:
-            _forget(db, [queue for (queue,) in db.execute(SQL["expired_queues"], (now,))])
+            _forget_expired(db, now)
             count = _promote(db, now, limit)
             return Promoted(count, db.execute(SQL["next_due"]).fetchone()[0])
 
     def reap(self, now: float | None = None, *, max_deliveries: int) -> Reaped:
         now = time.time() if now is None else now
         with self._file.writing() as db:
-            parts = [
-                _take_back(db, leases, _all_interrupted(owner, leases), max_deliveries)
-                for (owner,) in db.execute(SQL["overdue_owners"], (now,)).fetchall()
-                for leases in [_leases_of(db, owner)]
-            ]
+            owners = db.execute(SQL["overdue_owners"], (now,)).fetchall()
+            reaped = [_take_back(db, owner, None, max_deliveries) for (owner,) in owners]
         return Reaped(
-            sum(part.returned for part in parts), [letter for part in parts for letter in part.buried]
+            sum(each.returned for each in reaped), [dead for each in reaped for dead in each.buried]
         )
 
     def evict(self, eviction: Eviction, *, max_deliveries: int) -> Reaped:
         with self._file.writing() as db:
-            return _take_back(db, _leases_of(db, eviction.owner), eviction, max_deliveries)
+            return _take_back(db, eviction.owner, eviction, max_deliveries)
 
     def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
         counts: dict[str, dict[str, int]] = {queue: {} for queue in queues}
@@ -170,9 +169,11 @@ class SqliteBroker:
             db.execute(SQL["bind"], (exchange, routing_key, pattern, queue))
 
     def bindings(self, exchange: str) -> Sequence[tuple[str, str, str]]:
-        with self._file.writing() as db:
-            _forget(db, [queue for (queue,) in db.execute(SQL["expired_queues"], (time.time(),))])
-            return db.execute(SQL["bindings"], (exchange,)).fetchall()
+        now = time.time()
+        if self._file.read("expired_queues", (now,)):
+            with self._file.writing() as db:
+                _forget_expired(db, now)
+        return [(key, pattern, queue) for key, pattern, queue in self._file.read("bindings", (exchange,))]
 
     def expire_queue(self, queue: str, after: float) -> None:
         with self._file.writing() as db:
@@ -185,13 +186,13 @@ class SqliteBroker:
 
 def _numbers(ids: Iterable[str]) -> list[int]:
     """Return the row ids among the given texts, each once."""
-    return list({int(text) for text in ids if text.isascii() and text.isdigit() and len(text) < 19})
+    return [int(text) for text in dict.fromkeys(ids) if re.fullmatch(r"[0-9]{1,18}", text)]
 
 
 def _row(lease: Lease) -> tuple[int, int]:
     """Return the row and the number of the claim that the lease id is made of; (-1, -1) for another's."""
-    numbers = [int(part) for part in lease.id.split("-") if part.isascii() and part.isdigit()]
-    return (numbers[0], numbers[1]) if len(numbers) == 2 else (-1, -1)
+    ours = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", lease.id)
+    return (int(ours[1]), int(ours[2])) if ours else (-1, -1)
 
 
 def _lease(owner: str, row: int, claim: int, deliveries: int, message: tuple[str, int, bytes]) -> Lease:
@@ -228,12 +229,10 @@ def _leases_of(db: Connection, owner: str) -> list[Lease]:
     ]
 
 
-def _all_interrupted(owner: str, leases: Iterable[Lease]) -> Eviction:
-    return Eviction(owner=owner, interrupted=frozenset(lease.id for lease in leases))
-
-
-def _take_back(db: Connection, leases: Iterable[Lease], eviction: Eviction, max_deliveries: int) -> Reaped:
-    """Settle all of an owner's leases as the eviction says, and forget the owner."""
+def _take_back(db: Connection, owner: str, eviction: Eviction | None, max_deliveries: int) -> Reaped:
+    """Settle all of an owner's leases as the eviction says, all as interrupted without; forget the owner."""
+    leases = _leases_of(db, owner)
+    eviction = eviction or Eviction(owner=owner, interrupted=frozenset(lease.id for lease in leases))
     returned, buried, now = 0, [], time.time()
     for lease in leases:
         row, _ = _row(lease)
@@ -246,7 +245,7 @@ def _take_back(db: Connection, leases: Iterable[Lease], eviction: Eviction, max_
             _settle(db, "release", [((), lease)])
             db.execute(SQL["count_deliveries"], (lease.id in eviction.interrupted, row))
             returned += 1
-    db.execute(SQL["forget_owner"], (eviction.owner,))
+    db.execute(SQL["forget_owner"], (owner,))
     return Reaped(returned, buried)
 
 
@@ -262,8 +261,12 @@ def _move_to_the_tail(db: Connection, rows: Sequence[int]) -> int:
     return len(ids)
 
 
+def _forget_expired(db: Connection, now: float) -> None:
+    if queues := [queue for (queue,) in db.execute(SQL["expired_queues"], (now,))]:
+        _forget(db, queues)
+
+
 def _forget(db: Connection, queues: Sequence[str]) -> None:
     """Drop the queues' ready messages, bindings and expiry."""
-    if queues:
-        for part in ("drop_ready", "unbind", "forget_expiry"):
-            db.execute(SQL[part], (json.dumps(queues),))
+    for part in ("drop_ready", "unbind", "forget_expiry"):
+        db.execute(SQL[part], (json.dumps(queues),))

@@ -64,22 +64,36 @@ class SqliteFile:
         self.lock = RLock()
         self._db: Connection | None = None
         self._pid = 0
-        self._writes = 0
+        self._openings = self._writes = 0
         #: Made when first asked for, and again with each new connection.
         self._watch: tuple[Connection, WriteWatch] | None = None
         _stay_away_from_forks(self)
 
     def read(self, name: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of one statement, which sees all that was written before it."""
-        with self._connected() as db:
+        with self.reading() as db:
             return _patiently(lambda: db.execute(SQL[name], values).fetchall())
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Hold the connection, alone among the threads; SQLite's errors become ours."""
+        with self.lock:
+            try:
+                if self._db is None:
+                    self._db, self._pid = _patiently(self._open), os.getpid()
+                    self._openings += 1
+                elif self._pid != os.getpid():
+                    raise BrokerError(f"{self.path} was open when this process was forked; close it before")
+                yield self._db
+            except sqlite3.Error as error:
+                raise self._explained(error) from error
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Run the block in one transaction, alone among all processes; undone if it raises."""
-        with self._connected() as db:
-            _patiently(lambda: db.execute("BEGIN IMMEDIATE"))
+        with self.reading() as db:
             try:
+                _patiently(lambda: db.execute("BEGIN IMMEDIATE"))
                 yield db
                 db.execute("COMMIT")
             except BaseException:  # the file is as it was before the block
@@ -87,14 +101,15 @@ class SqliteFile:
                 raise
             self._writes += 1
 
-    def version(self) -> tuple[int, int]:
+    def version(self) -> tuple[int, int, int]:
         """Return a value that is another one after each write to the file by whomever."""
-        # data_version only tells what other connections wrote, hence the count of our own writes.
-        return self.read("data_version")[0][0], self._writes
+        # data_version tells one connection what others wrote, hence the counts of ours.
+        ((data_version,),) = self.read("data_version")
+        return data_version, self._writes, self._openings
 
     def watch(self) -> WriteWatch:
         """Return what tells of writes to the file, those of this connection included."""
-        with self._connected() as db:
+        with self.reading() as db:
             if self._watch is None or self._watch[0] is not db:
                 self._unwatch()
                 # SQLite puts the log beside the file that a link points to, and only deletes it
@@ -119,19 +134,6 @@ class SqliteFile:
         if self._watch is not None:
             self._watch[1].close()
             self._watch = None
-
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        """Hold the connection, alone among the threads; SQLite's errors become ours."""
-        with self.lock:
-            try:
-                if self._db is None:
-                    self._db, self._pid = _patiently(self._open), os.getpid()
-                elif self._pid != os.getpid():
-                    raise BrokerError(f"{self.path} was open when this process was forked; close it before")
-                yield self._db
-            except sqlite3.Error as error:
-                raise self._explained(error) from error
 
     def _open(self) -> Connection:
         db = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)

@@ -28,6 +28,8 @@ _RETRY_FIRST, _RETRY_MAX = 0.1, 5.0
 _PAUSE, _STOPPING_PAUSE = 0.1, 0.02
 #: A shard that lived shorter than this many seconds is replaced after a pause that doubles.
 _SHORT_LIFE = 1.0
+#: Seconds between two requests to stop: one that was only just forked may not hear the first.
+_ASK_EVERY = 0.5
 TIME_LIMIT = "it ran longer than its time limit"
 _WORKER_LOST = "its worker process died while it ran, and it must not start twice (acks_late is off)"
 _COLD_SHUTDOWN = "its worker was shut down cold while it ran, and it must not start twice (acks_late is off)"
@@ -64,6 +66,8 @@ class RunningShard:
         self.killed_for: str | None = None
         #: Leases that ran longer than their time limit.
         self.overdue: frozenset[str] = frozenset()
+        #: Monotonic seconds at which it is asked again to stop; None: it is to go on.
+        self.ask_at: float | None = None
         #: Leases that must not go back, each with its reason.
         self.condemned: dict[str, str] = {}
 
@@ -104,6 +108,7 @@ class Supervisor:
         self._start_at: dict[int, float] = {}
         self._pause: dict[int, float] = {}
         self._upkeep_at = 0.0
+        self._give_up_at = 0.0
         self._retry_in = _RETRY_FIRST
         self._fork = multiprocessing.get_context("fork")
 
@@ -123,6 +128,7 @@ class Supervisor:
             self._bury_shard(shard, now)
         for shard in self.shards.values():
             shard.spec.notices.flush()
+        self._ask_to_stop(now)
         if not self._stopping:
             for number in [number for number, at in self._start_at.items() if now >= at]:
                 self._start_shard(number)
@@ -138,14 +144,19 @@ class Supervisor:
 
     @property
     def finished(self) -> bool:
-        """Whether, after ``stop`` or ``kill``, nothing is left to wait for."""
-        return self._stopping and not self.shards and not self._evictions
+        """Whether, after ``stop`` or ``kill``, nothing is left to wait for.
+
+        For a broker that stays away it waits until the last shard's leases have run out.
+        """
+        if not self._stopping or self.shards:
+            return False
+        owed = self._evictions or self._reaper.unrecorded
+        return not owed or time.monotonic() > self._give_up_at
 
     def stop(self) -> None:
         """Ask every shard to finish what it runs and give back the rest (warm)."""
         self._stopping = True
-        for shard in self.shards.values():
-            self._signal(shard, signal.SIGTERM)
+        self.restart()
 
     def kill(self) -> None:
         """Kill every shard; what ran goes back, or, if it must not start twice, is buried (cold)."""
@@ -184,7 +195,7 @@ class Supervisor:
         return len(self._wanted)
 
     def tell(self, notice: AnyNotice) -> None:
-        """Let every shard know; those started later are forked from here, and know what this process knows."""
+        """Let every shard know; those started later are forked from here and know what this process does."""
         for shard in self.shards.values():
             shard.spec.notices.send(notice)
 
@@ -205,12 +216,14 @@ class Supervisor:
             self._wanted.discard(number)
             self._start_at.pop(number, None)
             if number in self.shards:
-                self._signal(self.shards[number], signal.SIGTERM)
+                self.shards[number].ask_at = 0.0
+        self._ask_to_stop(time.monotonic())
 
     def restart(self) -> None:
         """Replace every shard once it has finished what it runs."""
         for shard in self.shards.values():
-            self._signal(shard, signal.SIGTERM)
+            shard.ask_at = 0.0
+        self._ask_to_stop(time.monotonic())
 
     def terminate(self, ids: Iterable[str]) -> None:
         """Kill the shards that run these jobs; the messages leave for good, as ``TERMINATED``."""
@@ -252,7 +265,9 @@ class Supervisor:
         spec.notices.close()
         spec.journal.close()
         self._upkeep_at = 0.0
-        expected = deliberate or exitcode == 0
+        self._give_up_at = now + self._settings.engine_lease_seconds
+        asked = shard.ask_at is not None and exitcode == -signal.SIGTERM
+        expected = deliberate or asked or exitcode == 0
         self._events.emit(ShardStopped(shard=spec.name, pid=pid, exitcode=exitcode, expected=expected))
         if not self._stopping and shard.number in self._wanted:
             self._start_at[shard.number] = now + self._pause_before_restart(shard, expected, now)
@@ -286,6 +301,12 @@ class Supervisor:
                 shard.condemned[note.lease] = TERMINATED
                 self._terminations.done(note.id)
             os.kill(pid, signal.SIGKILL if found else signal.SIGCONT)
+
+    def _ask_to_stop(self, now: float) -> None:
+        for shard in self.shards.values():
+            if shard.ask_at is not None and now >= shard.ask_at:
+                shard.ask_at = now + _ASK_EVERY
+                self._signal(shard, signal.SIGTERM)
 
     def _signal(self, shard: RunningShard, number: signal.Signals) -> None:
         if shard.process.pid is not None and shard.process.is_alive():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from celeriac.core.broker import Broker
-from celeriac.core.events import Events, LeasesReturned, MessageBuried
+from celeriac.core.errors import BrokerUnavailable
+from celeriac.core.events import BrokerLost, Events, LeasesReturned, MessageBuried
 from celeriac.core.lease import DeadLetter, Eviction, Reaped
 from celeriac.core.settings import Settings
 from celeriac.engine.terminate import TERMINATED
@@ -29,7 +31,11 @@ class Renewer:
 
 
 class Reaper:
-    """Returns the leases of the dead: nodes that stopped renewing, and shards known to be dead."""
+    """Returns the leases of the dead: nodes that stopped renewing, and shards known to be dead.
+
+    Each message that is buried on the way is recorded with ``on_buried``. When that raises
+    :class:`BrokerUnavailable` (a result store that does not answer), it is tried again later.
+    """
 
     def __init__(
         self,
@@ -44,12 +50,17 @@ class Reaper:
         self._max_deliveries = settings.engine_max_deliveries
         self._every = settings.engine_lease_seconds / 5
         self._next = 0.0
+        self._record_at = 0.0
+        #: Buried, and not recorded yet.
+        self.unrecorded: deque[DeadLetter] = deque()
 
     def tick(self, now: float) -> None:
         """Look for owners whose deadline has passed, if it is time; ``now`` is monotonic."""
         if now >= self._next:
             self._next = now + self._every
             self._report(None, self._broker.reap(max_deliveries=self._max_deliveries))
+        if self.unrecorded and now >= self._record_at:
+            self._record(now)
 
     def evict(self, eviction: Eviction) -> None:
         """Return a dead shard's leases at once."""
@@ -62,9 +73,19 @@ class Reaper:
         for letter in reaped.buried:
             if letter.reason != TERMINATED:
                 self._events.emit(MessageBuried(queue=letter.message.queue, reason=letter.reason))
-            self._on_buried(letter)
-        if terminated := [letter.id for letter in reaped.buried if letter.reason == TERMINATED]:
-            self._broker.drop_dead(terminated)
+        self.unrecorded.extend(reaped.buried)
+
+    def _record(self, now: float) -> None:
+        try:
+            while self.unrecorded:
+                letter = self.unrecorded[0]
+                self._on_buried(letter)
+                self.unrecorded.popleft()
+                if letter.reason == TERMINATED:
+                    self._broker.drop_dead([letter.id])
+        except BrokerUnavailable as error:
+            self._record_at = now + self._every
+            self._events.emit(BrokerLost(error=str(error), retry_in=self._every))
 
 
 class Promoter:
@@ -74,6 +95,8 @@ class Promoter:
     EVERY = 0.1
     #: The same where the broker holds messages back by itself and only tidies up.
     EVERY_NATIVE = 1.0
+    #: Least seconds between looks, whatever this machine's clock says compared to the broker's.
+    LEAST = 0.005
     _LIMIT = 1000
 
     def __init__(self, broker: Broker) -> None:
@@ -90,5 +113,5 @@ class Promoter:
         if promoted.count >= self._LIMIT:
             pause = 0.0
         elif promoted.next_due is not None and not self._broker.features.native_delay:
-            pause = min(max(promoted.next_due - wall, 0.0), self._every)
+            pause = min(max(promoted.next_due - wall, self.LEAST), self._every)
         self.next = now + pause

@@ -1,15 +1,17 @@
 """The promises of :mod:`celeriac.core.broker` as one test class that any broker can be put through.
 
-class TestMyBroker(BrokerContract):
-    @pytest.fixture
-    def broker(self, tmp_path):
-        self.path = tmp_path / "store"
-        broker = MyBroker(self.path)
-        yield broker
-        broker.close()
+Subclass it in a test module::
 
-    def reopen(self):
-        return MyBroker(self.path)
+    class TestMyBroker(BrokerContract):
+        @pytest.fixture
+        def broker(self, tmp_path):
+            self.path = tmp_path / "store"
+            broker = MyBroker(self.path)
+            yield broker
+            broker.close()
+
+        def reopen(self):
+            return MyBroker(self.path)
 """
 
 from __future__ import annotations

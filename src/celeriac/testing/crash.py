@@ -1,11 +1,13 @@
 """The promises that outlive a process, tested by killing one at every step and at random instants.
 
-class TestMyBrokerCrashes(CrashContract):
-    factory = "mypackage.brokers:open_broker"
+Subclass it in a test module::
 
-    @pytest.fixture
-    def address(self, tmp_path):
-        return str(tmp_path / "store")
+    class TestMyBrokerCrashes(CrashContract):
+        factory = "mypackage.brokers:open_broker"
+
+        @pytest.fixture
+        def address(self, tmp_path):
+            return str(tmp_path / "store")
 """
 
 # ruff: noqa: S101 - these are tests

@@ -53,14 +53,15 @@ def test_a_dead_shard_is_no_trouble() -> None:
     pipe.close()
 
 
-def open_files() -> set[int]:
-    return {int(path.name) for path in Path("/proc/self/fd").iterdir()}
-
-
 def test_no_program_that_a_task_starts_inherits_the_pipe() -> None:
-    before = open_files()
+    before = set(pipe_ends())
     pipe = NoticePipe()
-    ends = [end for end in open_files() - before if Path(f"/proc/self/fd/{end}").exists()]
+    ends = set(pipe_ends()) - before
     assert len(ends) == 2
     assert not any(os.get_inheritable(end) for end in ends)
     pipe.close()
+
+
+def pipe_ends() -> list[int]:
+    numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+    return [number for number in numbers if Path(f"/proc/self/fd/{number}").is_fifo()]

@@ -11,7 +11,7 @@ from celeriac.core.broker import Broker, QueueStats
 from celeriac.core.lease import Claimed, Lease
 from celeriac.testing.envelope import message, name_of
 
-__all__ = ["BrokerCase", "later", "names", "send", "take"]
+__all__ = ["LONG", "BrokerCase", "claim", "counts", "later", "names", "send", "take"]
 
 #: Seconds that no test lasts; leases are taken for so long, and time is moved by arguments.
 LONG = 1000.0

@@ -21,6 +21,11 @@ class Claiming(BrokerCase):
         send(broker, "c")
         assert names(take(broker)) == ["a", "b", "c"]
 
+    def test_one_batch_may_serve_several_queues(self, broker: Broker) -> None:
+        broker.send([message(name, queue) for name, queue in (("a", "one"), ("b", "two"), ("c", "one"))])
+        assert names(take(broker, queues=["one"])) == ["a", "c"]
+        assert names(take(broker, queues=["two"])) == ["b"]
+
     def test_a_claim_brings_at_most_n_and_the_next_goes_on_from_there(self, broker: Broker) -> None:
         send(broker, "a", "b", "c")
         assert names(take(broker, 2)) == ["a", "b"]

@@ -1,4 +1,8 @@
-"""Messages that wait for a time: delay, promote_due, scheduled, and send with ``due``."""
+"""Messages that wait for a time: delay, promote_due, scheduled, and send with ``due``.
+
+``promote_due`` counts the messages that it made ready itself. A broker may also make ready what is
+due when somebody claims; so times here lie far ahead, and only ``now`` arguments reach them.
+"""
 
 # ruff: noqa: S101 - these are tests
 from __future__ import annotations
@@ -107,6 +111,7 @@ class Delaying(BrokerCase):
             return
         assert take(broker) == []
         assert counts(broker) == QueueStats(delayed=1)
+        assert waiting(broker.scheduled(["q"])) == ["a"]
         assert_promoted(broker.promote_due(due - 1), 0, due)
         assert broker.promote_due(due + 1).count == 1
         assert names(take(broker)) == ["a"]

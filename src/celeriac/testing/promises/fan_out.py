@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
 from celeriac.core.broker import Broker, FanOut
+from celeriac.core.errors import BrokerUnavailable
 from celeriac.testing.promises.case import LONG, BrokerCase, names, send, take
 
 __all__ = ["FanningOut"]
@@ -19,6 +22,17 @@ def exchanges(broker: Broker) -> FanOut:
         pytest.skip("no fan-out")
     assert isinstance(broker, FanOut)
     return broker
+
+
+Verb = Callable[[FanOut], object]
+
+#: One call of each verb.
+VERBS: dict[str, Verb] = {
+    "bind": lambda fan_out: fan_out.bind("events", "", "", "q"),
+    "bindings": lambda fan_out: fan_out.bindings("events"),
+    "expire_queue": lambda fan_out: fan_out.expire_queue("q", LONG),
+    "forget_queue": lambda fan_out: fan_out.forget_queue("q"),
+}
 
 
 class FanningOut(BrokerCase):
@@ -64,6 +78,15 @@ class FanningOut(BrokerCase):
             time.sleep(0.005)
         assert sorted(fan_out.bindings("events")) == [("", "", "long"), ("", "", "unlimited")]
         assert sorted(names(take(broker, queues=["short", "long", "unlimited"]))) == ["long", "unlimited"]
+
+    @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
+    def test_exchanges_out_of_reach_are_one_error_of_one_line(self, broker: Broker, verb: Verb) -> None:
+        exchanges(broker)
+        unreachable = self.unreachable()
+        if unreachable is None:
+            pytest.skip("always reachable")
+        with closing(unreachable), pytest.raises(BrokerUnavailable, match=r"\A[^\n]+\Z"):
+            verb(exchanges(unreachable))
 
     def test_the_time_of_a_queue_may_be_set_anew(self, broker: Broker) -> None:
         fan_out = exchanges(broker)

@@ -20,7 +20,7 @@ from celeriac.testing.promises.case import LONG, BrokerCase, counts, later, name
 __all__ = ["Looking"]
 
 #: Seconds a call may take at most that should return soon; no test waits so long unless it fails.
-SOON = 20.0
+SOON = 10.0
 
 SOME_MESSAGE = message("a", "q")
 SOME_LEASE = Lease("1-1", "me", SOME_MESSAGE)
@@ -97,7 +97,7 @@ class Looking(BrokerCase):
 
     def test_wait_returns_at_once_when_a_message_is_ready(self, broker: Broker) -> None:
         send(broker, "a", queue="two")
-        assert_soon(lambda: broker.wait(["one", "two"], 10 * SOON))
+        assert_soon(lambda: broker.wait(["one", "two"], 2 * SOON))
 
     def test_wait_returns_after_its_timeout(self, broker: Broker) -> None:
         send(broker, "a", queue="elsewhere")

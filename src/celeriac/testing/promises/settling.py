@@ -71,6 +71,15 @@ class Settling(BrokerCase):
         assert broker.reap(later(), max_deliveries=5).returned == 0
         assert take(broker) == []
 
+    def test_equal_messages_are_kept_apart(self, broker: Broker) -> None:
+        send(broker, "same", "same")
+        send(broker, "same")
+        leases = take(broker)
+        assert not broker.ack(leases[1:])
+        assert counts(broker) == QueueStats(leased=1)
+        assert not broker.release(leases[:1])
+        assert names(take(broker)) == ["same"]
+
     def test_released_messages_are_claimed_next_and_in_order(self, broker: Broker) -> None:
         send(broker, "a", "b", "c", "d")
         leases = take(broker, 3)

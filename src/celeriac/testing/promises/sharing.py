@@ -39,7 +39,7 @@ class Sharing(BrokerCase):
     def test_wait_returns_when_another_sends(self, broker: Broker) -> None:
         with self.another(broker) as sender, ThreadPoolExecutor(1) as threads:
             for name in ("a", "b", "c"):
-                waiting = threads.submit(broker.wait, ["q"], 10 * SOON)
+                waiting = threads.submit(broker.wait, ["q"], 2 * SOON)
                 send(sender, name)
                 finish_soon([waiting])
                 assert names(take(broker)) == [name]
@@ -48,7 +48,7 @@ class Sharing(BrokerCase):
         with self.another(broker) as other, ThreadPoolExecutor(1) as threads:
             send(other, "a")
             leases = take(other, owner="other")
-            waiting = threads.submit(broker.wait, ["q"], 10 * SOON)
+            waiting = threads.submit(broker.wait, ["q"], 2 * SOON)
             other.release(leases)
             finish_soon([waiting])
             assert names(take(broker)) == ["a"]
