@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ from celery.utils.log import get_logger
 from celery.worker.pidbox import Pidbox
 
 from celeriac.bridge.control import engine_handlers
+from celeriac.bridge.mingle import Mingle
 
 __all__ = ["EngineConsumer"]
 
@@ -26,7 +28,6 @@ class EngineConsumer:
 
     gossip = None
     timer = None
-    event_dispatcher = None
 
     def __init__(self, worker: Any) -> None:
         self.controller = worker
@@ -34,11 +35,14 @@ class EngineConsumer:
         self.hostname = worker.hostname
         self.connection: Any = None
         self.pool = worker.pool
-        queues = list(worker.app.amqp.queues.consume_from.values())
-        self.task_consumer = SimpleNamespace(queues=queues, cancel=lambda: None)
+        self.task_consumer = SimpleNamespace(queues=self._queues(), cancel=lambda: None)
+        self.event_dispatcher = worker.heart.dispatcher
         self.pidbox = Pidbox(self)
         self.pidbox.node.handlers = engine_handlers()
         self._retry_at = 0.0
+        self._mingle: Mingle | None = None
+        if not worker.options.get("without_mingle"):
+            self._mingle = Mingle(self.app, self.hostname, worker.engine.revoke)
 
     def poll(self, timeout: float) -> None:
         """Answer remote control for about ``timeout`` seconds, connecting first if need be."""
@@ -46,6 +50,8 @@ class EngineConsumer:
             time.sleep(timeout)
             return
         try:
+            if self._mingle is not None:
+                self._mingle.tick()
             self.connection.drain_events(timeout=timeout)
         except TimeoutError:
             return
@@ -58,6 +64,8 @@ class EngineConsumer:
     def stop(self) -> None:
         """Listen no more."""
         if self.connection is not None:
+            if self._mingle is not None:
+                self._mingle.forget()
             self.pidbox.shutdown(self)
             self.connection.release()
             self.connection = None
@@ -72,6 +80,59 @@ class EngineConsumer:
         """The same for a channel."""
         return tuple(self.connection.channel_errors)
 
+    # -- What the handlers change
+
+    def call_soon(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        """Call it at once: nothing here waits for an event loop."""
+        function(*arguments, **options)
+
+    def add_task_queue(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        exchange_type: str | None = None,
+        routing_key: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Consume from this queue too, making it if there is none of that name."""
+        queues = self.app.amqp.queues
+        if queue in queues:
+            added = queues.select_add(queues[queue])
+        else:
+            added = queues.select_add(
+                queue,
+                exchange=queue if exchange is None else exchange,
+                exchange_type=exchange_type or "direct",
+                routing_key=routing_key,
+                **options,
+            )
+        if self.connection is not None:
+            added(self.connection.default_channel).declare()
+        self._consume()
+        logger.info("Started consuming from %s", queue)
+
+    def cancel_task_queue(self, queue: str) -> None:
+        """Consume from this queue no longer; what has been claimed from it is run."""
+        logger.info("Canceling queue %s", queue)
+        self.app.amqp.queues.deselect(queue)
+        self._consume()
+
+    def reset_rate_limits(self) -> None:
+        """Do nothing: the shards are told of new limits by notices."""
+
+    def update_strategies(self) -> None:
+        """Do nothing: the shards are forked anew."""
+
+    def _update_prefetch_count(self, _change: int) -> None:
+        """Do nothing: a shard claims what it can run at once."""
+
+    def _queues(self) -> list[Any]:
+        return list(self.app.amqp.queues.consume_from.values())
+
+    def _consume(self) -> None:
+        self.task_consumer.queues = self._queues()
+        self.controller.engine.consume([queue.name for queue in self.task_consumer.queues])
+
     def on_decode_error(self, message: Any, _error: Exception) -> None:
         """Drop a control message that cannot be read."""
         message.ack()
@@ -82,6 +143,8 @@ class EngineConsumer:
         self.connection = self.app.connection_for_read()
         try:
             self.pidbox.start(self)
+            if self._mingle is not None:
+                self._mingle.start(self.connection)
         except self.connection_errors + self.channel_errors as error:
             logger.warning("Remote control cannot connect: %s", error)
             self.connection.release()

@@ -10,27 +10,39 @@ import sys
 from types import FrameType
 from typing import Any
 
+import msgspec
 from billiard.util import _run_after_forkers, set_pdeathsig
 from celery.concurrency.prefork import process_destructor, process_initializer
 
 from celeriac.bridge.executor import CeleryExecutor
+from celeriac.bridge.orders import Orders
 from celeriac.bridge.report import log_events
+from celeriac.bridge.totals import Totals
 from celeriac.core.broker import Broker
 from celeriac.core.events import Events
 from celeriac.core.settings import Settings
 from celeriac.engine.shard import Shard, ShardSpec
 
-__all__ = ["make_shard", "run_shard"]
+__all__ = ["Shared", "make_shard", "run_shard"]
 
 
-def run_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec) -> None:
+class Shared(msgspec.Struct, frozen=True):
+    """What a worker's shards have in common, made before they are forked."""
+
+    orders: Orders
+    totals: Totals
+
+
+def run_shard(
+    app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec, shared: Shared
+) -> None:
     """Run a shard to its end in this process, which has just been forked."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     _run_after_forkers()  # drops what Celery's app and result backend inherited
     process_initializer(app, hostname)
-    shard = make_shard(app, hostname, broker, settings, spec)
+    shard = make_shard(app, hostname, broker, settings, spec, shared)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         shard.stop()
@@ -46,10 +58,13 @@ def run_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec:
         _flush_output()
 
 
-def make_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec) -> Shard:
+def make_shard(
+    app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec, shared: Shared
+) -> Shard:
     """Return a shard that runs the app's tasks in this process."""
-    executor = CeleryExecutor(app, hostname)
-    return Shard(spec, broker, executor, settings, log_events(Events()), app.layers)
+    orders = shared.orders.for_shard()
+    executor = CeleryExecutor(app, hostname, orders, shared.totals.counter(spec.number).add)
+    return Shard(spec, broker, executor, settings, log_events(Events()), app.layers, orders.heed)
 
 
 def _flush_output() -> None:

@@ -37,9 +37,12 @@ class Worker(StockWorker):
     of hub, pool, timer and consumer stands a single step.
     """
 
-    #: Set by a step of Celery's blueprint that the engine has no use for; the banner reads it.
+    #: The most and the least shards, if they are to follow the work; the banner reads it.
     autoscale: Any = None
+    autoscaler: Any = None
     engine: Any = None
+    #: Sends the worker's own events.
+    heart: Any = None
     #: Why Celery's stock worker runs instead of the engine, or None.
     stock_reason: str | None = None
 
@@ -60,6 +63,9 @@ class Worker(StockWorker):
         self.stock_reason = reason_for_stock_worker(self)
         if self.stock_reason is None:
             self.Blueprint = self.EngineBlueprint
+            if given := self.options.get("autoscale"):
+                self.autoscale = tuple(given)
+                self.concurrency = self.autoscale[1]
             return
         logger.warning("Celery's stock worker runs here instead of Celeriac's engine: %s.", self.stock_reason)
 
@@ -89,15 +95,13 @@ class Worker(StockWorker):
         if self.engine is None:
             return dict(super().stats())
         connection = self.app.connection_for_read()
+        autoscaler = {} if self.autoscaler is None else {"autoscaler": self.autoscaler.info()}
         return {
             **WorkController.info(self),
+            **autoscaler,
+            "total": self.engine.totals.by_name(),
             "broker": connection.info(),
-            "pool": {
-                "implementation": f"celeriac:{self.pool_name}",
-                "max-concurrency": self.concurrency,
-                "processes": self.engine.pids(),
-                "max-tasks-per-child": self.max_tasks_per_child or "N/A",
-            },
+            "pool": self.pool.info,
             "prefetch_count": 0,
             "queues": {
                 queue: {

@@ -41,6 +41,8 @@ class ShardSpec(msgspec.Struct, frozen=True):
     supervisor: int
     #: What the supervisor tells it while it runs.
     notices: NoticePipe
+    #: From 1; a shard that replaces another has the same.
+    number: int = 0
     #: Deliveries after which the process makes room for a fresh one; None: never.
     max_tasks: int | None = None
 

@@ -41,6 +41,7 @@ def new_spec(
     queues: Sequence[str],
     settings: Settings,
     max_tasks: int | None = None,
+    number: int = 0,
 ) -> ShardSpec:
     """Return the specification of a shard that no other ever shares its owner id with."""
     return ShardSpec(
@@ -50,6 +51,7 @@ def new_spec(
         journal=Journal(2 * settings.engine_batch_max + 16),
         supervisor=os.getpid(),
         notices=NoticePipe(),
+        number=number,
         max_tasks=max_tasks,
     )
 
@@ -238,7 +240,9 @@ class Supervisor:
 
     def _start_shard(self, number: int) -> None:
         self._start_at.pop(number, None)
-        spec = new_spec(f"Shard-{number}", self._node, self.queues, self._settings, self._max_tasks)
+        spec = new_spec(
+            f"Shard-{number}", self._node, self.queues, self._settings, self._max_tasks, number=number
+        )
         self._broker.close()  # a connection must not be shared with the child
         process = self._fork.Process(target=self._launch, args=(spec,), name=spec.name, daemon=False)
         process.start()
