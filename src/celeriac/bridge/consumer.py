@@ -11,7 +11,6 @@ from celery.utils.log import get_logger
 from celery.worker.pidbox import Pidbox
 
 from celeriac.bridge.control import engine_handlers
-from celeriac.bridge.mingle import Mingle
 
 __all__ = ["EngineConsumer"]
 
@@ -40,9 +39,6 @@ class EngineConsumer:
         self.pidbox = Pidbox(self)
         self.pidbox.node.handlers = engine_handlers()
         self._retry_at = 0.0
-        self._mingle: Mingle | None = None
-        if not worker.options.get("without_mingle"):
-            self._mingle = Mingle(self.app, self.hostname, worker.engine.revoke)
 
     def poll(self, timeout: float) -> None:
         """Answer remote control for about ``timeout`` seconds, connecting first if need be."""
@@ -50,8 +46,6 @@ class EngineConsumer:
             time.sleep(timeout)
             return
         try:
-            if self._mingle is not None:
-                self._mingle.tick()
             self.connection.drain_events(timeout=timeout)
         except TimeoutError:
             return
@@ -64,8 +58,6 @@ class EngineConsumer:
     def stop(self) -> None:
         """Listen no more."""
         if self.connection is not None:
-            if self._mingle is not None:
-                self._mingle.forget()
             self.pidbox.shutdown(self)
             self.connection.release()
             self.connection = None
@@ -143,8 +135,6 @@ class EngineConsumer:
         self.connection = self.app.connection_for_read()
         try:
             self.pidbox.start(self)
-            if self._mingle is not None:
-                self._mingle.start(self.connection)
         except self.connection_errors + self.channel_errors as error:
             logger.warning("Remote control cannot connect: %s", error)
             self.connection.release()

@@ -16,6 +16,7 @@ from celeriac.bridge.configuration import broker_for, read_settings, single_url
 from celeriac.bridge.consumer import EngineConsumer
 from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.heart import Heart
+from celeriac.bridge.mingle import Mingle
 from celeriac.bridge.orders import Orders
 from celeriac.bridge.pool import EnginePool
 from celeriac.bridge.process import Shared, make_shard, run_shard
@@ -246,11 +247,14 @@ class EngineStep(bootsteps.StartStopStep):
             count=worker.engine.active_and_processed,
         )
         worker.consumer = EngineConsumer(worker)
+        worker.mingle = Mingle(worker.app, worker.hostname, worker.engine.revoke)
         return worker.engine
 
     def start(self, worker: Any) -> None:
         """Start the shards, tell that the worker is ready, and look after them until told to stop."""
         worker.consumer.poll(0)
+        if not worker.options.get("without_mingle"):
+            worker.mingle.start()
         worker.engine.start()
         worker.heart.start()
         worker.ready_callback(worker.consumer)
@@ -258,6 +262,7 @@ class EngineStep(bootsteps.StartStopStep):
             state.maybe_shutdown()
             worker.engine.tick(worker.consumer.poll)
             worker.heart.tick()
+            worker.mingle.poll()
             if worker.autoscaler is not None:
                 worker.autoscaler.tick(time.monotonic())
 
@@ -280,6 +285,7 @@ class EngineStep(bootsteps.StartStopStep):
 
     def _close(self, worker: Any) -> None:
         worker.heart.stop()
+        worker.mingle.stop()
         worker.engine.orders.events.close()
         worker.consumer.stop()
         worker.engine.broker.close()

@@ -20,40 +20,54 @@ _LISTEN = 2.0
 
 
 class Mingle:
-    """Says hello once; the answers come while the worker listens to remote control."""
+    """Says hello once, over a connection of its own; the answers come while the worker works."""
 
     def __init__(self, app: Any, hostname: str, on_revoked: Callable[[Sequence[str]], None]) -> None:
         self._app = app
         self._hostname = hostname
         self._on_revoked = on_revoked
-        self._channel: Any = None
+        self._connection: Any = None
         self._until = 0.0
 
-    def start(self, connection: Any) -> None:
+    def start(self) -> None:
         """Ask the other workers."""
-        mailbox = self._app.control.mailbox(connection)
-        self._channel = connection.channel()
         self._until = time.monotonic() + _LISTEN
+        self._connection = self._app.connection_for_read()
+        try:
+            self._ask(self._connection)
+        except self._connection.connection_errors + self._connection.channel_errors as error:
+            logger.warning("mingle: other workers cannot be asked: %s", error)
+            self.stop()
+
+    def poll(self) -> None:
+        """Take in the answers that have come; listen no longer if it is time."""
+        if self._connection is None:
+            return
+        try:
+            self._connection.drain_events(timeout=0)
+        except TimeoutError:
+            if time.monotonic() >= self._until:
+                self.stop()
+        except Exception as error:
+            # It is a courtesy between workers: none of them depends on it.
+            logger.warning("mingle: %s", error)
+            self.stop()
+
+    def stop(self) -> None:
+        """Listen no longer."""
+        if self._connection is not None:
+            self._connection.release()
+            self._connection = None
+
+    def _ask(self, connection: Any) -> None:
+        mailbox = self._app.control.mailbox(connection)
+        channel = connection.channel()
         consumer = Consumer(
-            self._channel,
-            [mailbox.reply_queue],
-            accept=mailbox.accept,
-            no_ack=True,
-            callbacks=[self._on_reply],
+            channel, [mailbox.reply_queue], accept=mailbox.accept, no_ack=True, callbacks=[self._on_reply]
         )
         consumer.consume()
         arguments = {"from_node": self._hostname, "revoked": list(state.revoked)}
-        mailbox._publish("hello", arguments, reply_ticket=uuid(), channel=self._channel, timeout=_LISTEN)
-
-    def tick(self) -> None:
-        """Listen no longer if it is time."""
-        if self._channel is not None and time.monotonic() >= self._until:
-            self._channel.close()
-            self._channel = None
-
-    def forget(self) -> None:
-        """The connection is gone, and the answers with it."""
-        self._channel = None
+        mailbox._publish("hello", arguments, reply_ticket=uuid(), channel=channel, timeout=_LISTEN)
 
     def _on_reply(self, body: Any, _message: Any) -> None:
         for node, answer in body.items():
