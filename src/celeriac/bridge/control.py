@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from celery.app.utils import filter_hidden_settings
 from celery.utils.functional import maybe_list
+from celery.utils.serialization import jsonify
 from celery.worker.control import Panel
+from kombu.utils.encoding import safe_repr
 
 from celeriac.bridge.requests import stock_request
 from celeriac.bridge.running import show_running
@@ -17,6 +20,7 @@ from celeriac.engine.notices import RateLimit, Revoked, StampsRevoked, TaskEvent
 __all__ = ["engine_handlers"]
 
 _LISTED = 1000
+_BROKER_URLS = ("broker_url", "broker_read_url", "broker_write_url")
 
 Answer = Any
 
@@ -25,8 +29,10 @@ def engine_handlers() -> dict[str, Callable[..., Any]]:
     """Return the handler of each command: Celery's and the app's own, with ours around or in their place."""
     ours: dict[str, Callable[..., Any]] = {
         "active": active,
+        "conf": conf,
         "disable_events": disable_events,
         "dump_active": active,
+        "dump_conf": conf,
         "dump_reserved": reserved,
         "dump_schedule": scheduled,
         "enable_events": enable_events,
@@ -82,6 +88,21 @@ def scheduled(state: Any, **_: Any) -> Answer:
             }
         )
     return found
+
+
+def conf(state: Any, with_defaults: bool = False, **_: Any) -> Answer:
+    """List the configuration, passwords masked; Celery's own handler knows only kombu's transports."""
+    settings = state.app.conf.table(with_defaults=with_defaults, censored=False)
+    urls = {
+        name: state.app.connection(settings.pop(name)).as_uri(mask="*" * 8)
+        for name in _BROKER_URLS
+        if settings.get(name)
+    }
+    return jsonify(
+        {**filter_hidden_settings(settings), **urls},
+        keyfilter=lambda key: isinstance(key, str) and not key.startswith("__"),
+        unknown_type_filter=safe_repr,
+    )
 
 
 # -- Revoking

@@ -41,6 +41,10 @@ class Orders:
         """Return the same for a shard, in its own process or in this one."""
         return Orders(self._app, self.events.for_shard(), self.limits)
 
+    def revocations(self) -> list[AnyNotice]:
+        """Return what is revoked, for a process whose state is about to be reset."""
+        return [Revoked(list(state.revoked)), StampsRevoked(dict(state.revoked_stamps))]
+
     def heed(self, notice: AnyNotice) -> None:
         """Do as the notice says."""
         if isinstance(notice, Revoked):

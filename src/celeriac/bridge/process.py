@@ -41,7 +41,10 @@ def run_shard(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     _run_after_forkers()  # drops what Celery's app and result backend inherited
-    process_initializer(app, hostname)
+    revocations = shared.orders.revocations()
+    process_initializer(app, hostname)  # which also resets Celery's state
+    for notice in revocations:
+        shared.orders.heed(notice)
     shard = make_shard(app, hostname, broker, settings, spec, shared)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
