@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +28,6 @@ class EngineConsumer:
 
     gossip = None
     timer = None
-    event_dispatcher = None
 
     def __init__(self, worker: Any) -> None:
         self.controller = worker
@@ -35,8 +35,8 @@ class EngineConsumer:
         self.hostname = worker.hostname
         self.connection: Any = None
         self.pool = worker.pool
-        queues = list(worker.app.amqp.queues.consume_from.values())
-        self.task_consumer = SimpleNamespace(queues=queues, cancel=lambda: None)
+        self.task_consumer = SimpleNamespace(queues=self._queues(), cancel=lambda: None)
+        self.event_dispatcher = worker.heart.dispatcher
         self.pidbox = Pidbox(self)
         self.pidbox.node.handlers = engine_handlers()
         self._retry_at = 0.0
@@ -72,6 +72,59 @@ class EngineConsumer:
     def channel_errors(self) -> tuple[type[Exception], ...]:
         """The same for a channel."""
         return tuple(self.connection.channel_errors)
+
+    # -- What the handlers change
+
+    def call_soon(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        """Call it at once: nothing here waits for an event loop."""
+        function(*arguments, **options)
+
+    def add_task_queue(
+        self,
+        queue: str,
+        exchange: str | None = None,
+        exchange_type: str | None = None,
+        routing_key: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Consume from this queue too, making it if there is none of that name."""
+        queues = self.app.amqp.queues
+        if queue in queues:
+            added = queues.select_add(queues[queue])
+        else:
+            added = queues.select_add(
+                queue,
+                exchange=queue if exchange is None else exchange,
+                exchange_type=exchange_type or "direct",
+                routing_key=routing_key,
+                **options,
+            )
+        if self.connection is not None:
+            added(self.connection.default_channel).declare()
+        self._consume()
+        logger.info("Started consuming from %s", queue)
+
+    def cancel_task_queue(self, queue: str) -> None:
+        """Consume from this queue no longer; what has been claimed from it is run."""
+        logger.info("Canceling queue %s", queue)
+        self.app.amqp.queues.deselect(queue)
+        self._consume()
+
+    def reset_rate_limits(self) -> None:
+        """Do nothing: the shards are told of new limits by notices."""
+
+    def update_strategies(self) -> None:
+        """Do nothing: the shards are forked anew."""
+
+    def _update_prefetch_count(self, _change: int) -> None:
+        """Do nothing: a shard claims what it can run at once."""
+
+    def _queues(self) -> list[Any]:
+        return list(self.app.amqp.queues.consume_from.values())
+
+    def _consume(self) -> None:
+        self.task_consumer.queues = self._queues()
+        self.controller.engine.consume([queue.name for queue in self.task_consumer.queues])
 
     def on_decode_error(self, message: Any, _error: Exception) -> None:
         """Drop a control message that cannot be read."""

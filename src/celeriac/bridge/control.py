@@ -1,75 +1,76 @@
-"""Remote control of an engine worker: Celery's commands, where they must ask the engine instead."""
+"""Remote control of an engine worker: Celery's commands, and what their effects mean to the shards."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from celery.app.utils import filter_hidden_settings
 from celery.exceptions import InvalidTaskError
+from celery.utils.functional import maybe_list
+from celery.utils.serialization import jsonify
 from celery.worker.control import Panel
-from kombu.utils.json import loads as json_loads
+from kombu.utils.encoding import safe_repr
 
 from celeriac.bridge.requests import stock_request
+from celeriac.bridge.running import show_running
 from celeriac.bridge.wire import decode
 from celeriac.core.errors import MalformedMessage
+from celeriac.engine.notices import RateLimit, Revoked, StampsRevoked, TaskEvents, TimeLimits
 
 __all__ = ["engine_handlers"]
 
 _LISTED = 1000
+_BROKER_URLS = ("broker_url", "broker_read_url", "broker_write_url")
+
+Answer = Any
 
 
 def engine_handlers() -> dict[str, Callable[..., Any]]:
-    """Return the handler of each command: Celery's and the app's own, with ours in their place."""
+    """Return the handler of each command: Celery's and the app's own, with ours around or in their place."""
     ours: dict[str, Callable[..., Any]] = {
         "active": active,
+        "conf": conf,
+        "disable_events": disable_events,
         "dump_active": active,
+        "dump_conf": conf,
         "dump_reserved": reserved,
         "dump_schedule": scheduled,
+        "enable_events": enable_events,
+        "hello": hello,
+        "query_task": query_task,
+        "rate_limit": rate_limit,
         "reserved": reserved,
+        "revoke": revoke,
+        "revoke_by_stamped_headers": revoke_by_stamped_headers,
         "scheduled": scheduled,
+        "terminate": terminate,
+        "time_limit": time_limit,
     }
-    return {**Panel.data, **dict.fromkeys(_UNSUPPORTED, unsupported), **ours}
+    return {**Panel.data, **ours}
 
 
-#: Commands that change a running pool or consumer.
-_UNSUPPORTED = (
-    "add_consumer",
-    "autoscale",
-    "cancel_consumer",
-    "enable_events",
-    "pool_grow",
-    "pool_restart",
-    "pool_shrink",
-    "rate_limit",
-    "revoke",
-    "revoke_by_stamped_headers",
-    "terminate",
-    "time_limit",
-)
+# -- What runs, and what waits
 
 
-def unsupported(_state: Any, **_: Any) -> dict[str, str]:
-    """Say that the engine does not do this."""
-    return {"error": "this worker runs Celeriac's engine, which does not support this command yet"}
-
-
-def active(state: Any, **_: Any) -> list[dict[str, Any]]:
+def active(state: Any, safe: bool = False, **_: Any) -> Answer:
     """List the tasks that have been running for a moment."""
-    found = []
-    for note in state.consumer.controller.engine.notes():
-        try:
-            found.append(json_loads(note))
-        except ValueError:
-            continue  # read while it was being written; the task has changed
-    return found
+    _show_running(state)
+    return Panel.data["active"](state, safe=safe)
 
 
-def reserved(_state: Any, **_: Any) -> list[dict[str, Any]]:
+def query_task(state: Any, ids: Any, **_: Any) -> Answer:
+    """Tell of the tasks with these ids that have been running for a moment."""
+    _show_running(state)
+    return Panel.data["query_task"](state, ids)
+
+
+def reserved(_state: Any, **_: Any) -> Answer:
     """List nothing: what a shard has claimed and not started, it starts within milliseconds or gives back."""
     return []
 
 
-def scheduled(state: Any, **_: Any) -> list[dict[str, Any]]:
+def scheduled(state: Any, **_: Any) -> Answer:
     """List the first thousand delayed messages of this worker's queues; they wait in the broker."""
     worker = state.consumer.controller
     found = []
@@ -88,3 +89,106 @@ def scheduled(state: Any, **_: Any) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def conf(state: Any, with_defaults: bool = False, **_: Any) -> Answer:
+    """List the configuration, passwords masked; Celery's own handler knows only kombu's transports."""
+    settings = state.app.conf.table(with_defaults=with_defaults, censored=False)
+    urls = {
+        name: state.app.connection(settings.pop(name)).as_uri(mask="*" * 8)
+        for name in _BROKER_URLS
+        if settings.get(name)
+    }
+    return jsonify(
+        {**filter_hidden_settings(settings), **urls},
+        keyfilter=lambda key: isinstance(key, str) and not key.startswith("__"),
+        unknown_type_filter=safe_repr,
+    )
+
+
+# -- Revoking
+
+
+def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None, **options: Any) -> Answer:
+    """Let the tasks not start; with ``terminate``, kill the process of each that runs."""
+    ids = [str(id_) for id_ in maybe_list(task_id) or []]
+    engine = _engine(state)
+    engine.tell(Revoked(ids))
+    _show_running(state)
+    answer = Panel.data["revoke"](state, ids, terminate=terminate, signal=signal, **options)
+    if terminate:
+        engine.terminate(ids)  # one that has just started is found a moment later
+    return answer
+
+
+def terminate(state: Any, signal: Any, task_id: Any, **options: Any) -> Answer:
+    """Revoke the tasks and kill the processes of those that run."""
+    return revoke(state, task_id, terminate=True, signal=signal, **options)
+
+
+def revoke_by_stamped_headers(
+    state: Any, headers: Any, terminate: bool = False, signal: Any = None, **options: Any
+) -> Answer:
+    """Let the tasks with one of these stamps not start; with ``terminate``, kill those that run."""
+    pairs = [header.split("=")[:2] for header in headers] if isinstance(headers, list) else headers.items()
+    stamps = {name: [str(value) for value in maybe_list(values)] for name, values in pairs}
+    _engine(state).tell(StampsRevoked(stamps))
+    _show_running(state)
+    command = Panel.data["revoke_by_stamped_headers"]
+    return command(state, dict(stamps), terminate=terminate, signal=signal, **options)
+
+
+def hello(state: Any, from_node: str, revoked: Sequence[str] | None = None, **options: Any) -> Answer:
+    """Exchange revoked ids with a worker that has started."""
+    if revoked and from_node != state.hostname:
+        _engine(state).tell(Revoked(list(revoked)))
+    return Panel.data["hello"](state, from_node, revoked=revoked, **options)
+
+
+# -- Limits and events
+
+
+def time_limit(
+    state: Any, task_name: str, hard: float | None = None, soft: float | None = None, **_: Any
+) -> Answer:
+    """Set a task's time limits, for those that start from now on."""
+    answer = Panel.data["time_limit"](state, task_name, hard=hard, soft=soft)
+    if "ok" in answer:
+        _engine(state).tell(TimeLimits(task_name, soft, hard))
+    return answer
+
+
+def rate_limit(state: Any, task_name: str, rate_limit: Any, **_: Any) -> Answer:
+    """Set how many of a task may start in a time, in this worker."""
+    answer = Panel.data["rate_limit"](state, task_name, rate_limit)
+    if "ok" in answer:
+        _engine(state).limit_rate(RateLimit(task_name, rate_limit))
+    return answer
+
+
+def enable_events(state: Any) -> Answer:
+    """Send events of tasks."""
+    return _switch_events(state, "enable_events")
+
+
+def disable_events(state: Any) -> Answer:
+    """Send no more events of tasks."""
+    return _switch_events(state, "disable_events")
+
+
+def _switch_events(state: Any, command: str) -> Answer:
+    heart = state.consumer.controller.heart
+    before = heart.task_events
+    answer = Panel.data[command](state)
+    if heart.task_events != before:
+        _engine(state).tell(TaskEvents(heart.task_events))
+    return answer
+
+
+def _engine(state: Any) -> Any:
+    return state.consumer.controller.engine
+
+
+def _show_running(state: Any) -> None:
+    engine = _engine(state)
+    show_running(state.app, engine.notes(), engine.terminate_with)

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import bootsteps
 from celery.worker import state
+from celery.worker.autoscale import AUTOSCALE_KEEPALIVE
 
+from celeriac.bridge.clock import SharedClock
 from celeriac.bridge.configuration import broker_for, read_settings, single_url
 from celeriac.bridge.consumer import EngineConsumer
 from celeriac.bridge.executor import CeleryExecutor
+from celeriac.bridge.heart import Heart
 from celeriac.bridge.limits import worker_limits
-from celeriac.bridge.process import make_shard, run_shard
+from celeriac.bridge.mingle import Mingle
+from celeriac.bridge.orders import Orders
+from celeriac.bridge.pool import EnginePool
+from celeriac.bridge.process import Shared, make_shard, run_shard
 from celeriac.bridge.queue_weights import with_weights
+from celeriac.bridge.rate_limits import RateLimits
 from celeriac.bridge.report import log_events
+from celeriac.bridge.task_events import TaskEvents
+from celeriac.bridge.totals import Totals
 from celeriac.core.events import Events
+from celeriac.core.lease import DeadLetter
+from celeriac.engine.autoscale import Autoscaler
+from celeriac.engine.note import Note, read_notes
+from celeriac.engine.notices import AnyNotice, Queues, RateLimit, Revoked
 from celeriac.engine.shard import ShardSpec
 from celeriac.engine.solo import Solo
 from celeriac.engine.supervisor import Supervisor, new_spec
@@ -37,12 +51,62 @@ class _Engine:
         self.broker = broker_for(worker.app, self.url)
         self.queues: Sequence[str] = list(worker.app.amqp.queues.consume_from)
         self.events = log_events(Events())
+        names = list(worker.app.tasks)
+        self.limits = None if worker.disable_rate_limits else RateLimits(names)
+        task_events = TaskEvents(
+            worker.app, worker.hostname, wanted=bool(worker.task_events), pid=os.getpid()
+        )
+        self.orders = Orders(worker.app, task_events, self.limits)
+        self.totals = Totals(names)
+        self.shared = Shared(self.orders, self.totals, worker_limits(worker))
         self.recorder = self._recorder()
 
     def _recorder(self) -> CeleryExecutor:
-        """What tells result backend and signals of messages that died unfinished."""
-        limits = worker_limits(self.worker)
-        return CeleryExecutor(self.worker.app, self.worker.hostname, limits, hold_results=False)
+        """What tells result backend, signals and monitors of messages that died unfinished."""
+        app, hostname = self.worker.app, self.worker.hostname
+        limits, count = self.shared.limits, self.totals.counter(0).add
+        return CeleryExecutor(app, hostname, self.orders, count, limits, hold_results=False)
+
+    def record(self, letter: DeadLetter) -> None:
+        """Tell of a message that died unfinished."""
+        self.recorder.bury(letter)
+        self.recorder.flush()
+
+    def tell(self, notice: AnyNotice) -> None:
+        """Let this process and all shards know; those started later are forked from this one."""
+        self.orders.heed(notice)
+        self.tell_shards(notice)
+
+    def revoke(self, ids: Sequence[str]) -> None:
+        """Let the tasks not start here."""
+        self.tell(Revoked(ids))
+
+    def limit_rate(self, limit: RateLimit) -> None:
+        """Let so many tasks of this name start in a time, beginning now."""
+        if self.limits is not None:
+            self.limits.forget(limit.name)
+        self.tell(limit)
+
+    def terminate_with(self, id_: str, signum: int) -> None:
+        """Kill the process that runs this task; ``signum`` is what others are told of it."""
+        self.orders.terminations[id_] = signum
+        self.terminate([id_])
+
+    def active_and_processed(self) -> tuple[int, int]:
+        """Return how many tasks have been running for a moment, and how many have been started."""
+        return len(self.notes()), sum(self.totals.by_name().values())
+
+    def tell_shards(self, notice: AnyNotice) -> None:
+        """Let all shards know."""
+        raise NotImplementedError
+
+    def terminate(self, ids: Sequence[str]) -> None:
+        """Kill the processes that run these tasks."""
+        raise NotImplementedError
+
+    def notes(self) -> list[Note]:
+        """Return what has been running for a moment."""
+        raise NotImplementedError
 
     @property
     def node(self) -> str:
@@ -63,7 +127,7 @@ class PreforkEngine(_Engine):
             queues=self.queues,
             count=worker.concurrency,
             launch=self._launch,
-            on_buried=self.recorder.bury,
+            on_buried=self.record,
             max_tasks=worker.max_tasks_per_child,
             max_memory=worker.max_memory_per_child,
         )
@@ -85,16 +149,35 @@ class PreforkEngine(_Engine):
     def finished(self) -> bool:
         return self.supervisor.finished
 
-    def notes(self) -> list[bytes]:
+    def notes(self) -> list[Note]:
         return [note for _, note in self.supervisor.notes()]
+
+    def tell_shards(self, notice: AnyNotice) -> None:
+        self.supervisor.tell(notice)
+
+    def consume(self, queues: Sequence[str]) -> None:
+        self.queues = queues
+        self.supervisor.consume(queues)
+
+    @property
+    def count(self) -> int:
+        return self.supervisor.count
+
+    def resize(self, count: int) -> None:
+        self.supervisor.resize(count)
+
+    def restart(self) -> None:
+        self.supervisor.restart()
+
+    def terminate(self, ids: Sequence[str]) -> None:
+        self.supervisor.terminate(ids)
 
     def pids(self) -> list[int]:
         return [shard.process.pid for shard in self.supervisor.shards.values()]
 
     def _launch(self, spec: ShardSpec) -> None:
         broker = broker_for(self.worker.app, self.url)
-        limits = worker_limits(self.worker)
-        run_shard(self.worker.app, self.worker.hostname, broker, self.settings, spec, limits)
+        run_shard(self.worker.app, self.worker.hostname, broker, self.settings, spec, self.shared)
 
 
 class SoloEngine(_Engine):
@@ -105,9 +188,8 @@ class SoloEngine(_Engine):
         spec = new_spec("Solo", self.node, self.queues, self.settings)
         self._spec = spec
         shard_broker = broker_for(worker.app, self.url)
-        limits = worker_limits(worker)
-        shard = make_shard(worker.app, worker.hostname, shard_broker, self.settings, spec, limits)
-        self.solo = Solo(shard, self.broker, self.settings, self.events, self.recorder.bury)
+        shard = make_shard(worker.app, worker.hostname, shard_broker, self.settings, spec, self.shared)
+        self.solo = Solo(shard, self.broker, self.settings, self.events, self.record)
 
     def start(self) -> None:
         self.solo.start()
@@ -123,9 +205,26 @@ class SoloEngine(_Engine):
 
     finished = True
 
-    def notes(self) -> list[bytes]:
-        note = self._spec.journal.read_note()
-        return [note] if note else []
+    def notes(self) -> list[Note]:
+        return read_notes(self._spec.journal.read_note())
+
+    def tell_shards(self, notice: AnyNotice) -> None:
+        self._spec.notices.send(notice)
+
+    def consume(self, queues: Sequence[str]) -> None:
+        self.queues = queues
+        self.tell_shards(Queues(tuple(queues)))
+
+    count = 1
+
+    def resize(self, count: int) -> None:
+        raise NotImplementedError(f"the solo pool has one process, not {count}")
+
+    def restart(self) -> None:
+        raise NotImplementedError("the solo pool cannot be restarted: restart the worker")
+
+    def terminate(self, ids: Sequence[str]) -> None:
+        """Do nothing: while remote control is listened to, no task runs."""
 
     def pids(self) -> list[int]:
         return [os.getpid()]
@@ -138,19 +237,38 @@ class EngineStep(bootsteps.StartStopStep):
     last = True
 
     def create(self, worker: Any) -> Any:
+        worker.app.clock = SharedClock(worker.app.clock.value)
         engine_class = SoloEngine if worker.pool_name == "solo" else PreforkEngine
         worker.engine = engine_class(worker)
+        worker.pool = EnginePool(worker.engine, worker.pool_name, _pool_options(worker))
+        worker.autoscaler = _autoscaler(worker)
+        worker.heart = Heart(
+            worker.app,
+            worker.hostname,
+            task_events=bool(worker.task_events),
+            beats=not worker.options.get("without_heartbeat"),
+            interval=worker.options.get("heartbeat_interval"),
+            count=worker.engine.active_and_processed,
+        )
         worker.consumer = EngineConsumer(worker)
+        worker.mingle = Mingle(worker.app, worker.hostname, worker.engine.revoke)
         return worker.engine
 
     def start(self, worker: Any) -> None:
         """Start the shards, tell that the worker is ready, and look after them until told to stop."""
         worker.consumer.poll(0)
+        if not worker.options.get("without_mingle"):
+            worker.mingle.start()
         worker.engine.start()
+        worker.heart.start()
         worker.ready_callback(worker.consumer)
         while True:
             state.maybe_shutdown()
             worker.engine.tick(worker.consumer.poll)
+            worker.heart.tick()
+            worker.mingle.poll()
+            if worker.autoscaler is not None:
+                worker.autoscaler.tick(time.monotonic())
 
     def stop(self, worker: Any) -> None:
         """Wait for what runs to finish; a second signal, or the end of a soft shutdown, kills it instead."""
@@ -159,6 +277,7 @@ class EngineStep(bootsteps.StartStopStep):
             if state.should_terminate not in (None, False) or worker.soft_shutdown.over:
                 worker.engine.kill()
             worker.engine.tick(worker.consumer.poll)
+            worker.heart.tick()
         self._close(worker)
 
     def terminate(self, worker: Any) -> None:
@@ -169,5 +288,22 @@ class EngineStep(bootsteps.StartStopStep):
         self._close(worker)
 
     def _close(self, worker: Any) -> None:
+        worker.heart.stop()
+        worker.mingle.stop()
+        worker.engine.orders.events.close()
         worker.consumer.stop()
         worker.engine.broker.close()
+
+
+def _pool_options(worker: Any) -> dict[str, Any]:
+    return {
+        "max-tasks-per-child": worker.max_tasks_per_child or "N/A",
+        "timeouts": (worker.soft_time_limit or 0, worker.time_limit or 0),
+    }
+
+
+def _autoscaler(worker: Any) -> Autoscaler | None:
+    if not worker.autoscale:
+        return None
+    most, least = worker.autoscale
+    return Autoscaler(worker.engine.supervisor, worker.engine.broker, most, least, AUTOSCALE_KEEPALIVE)

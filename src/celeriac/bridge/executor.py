@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from logging import INFO
+from signal import SIGTERM
 from typing import Any
 
 from celery import signals, states
@@ -21,23 +21,26 @@ from celery.exceptions import (
 )
 from celery.utils.log import get_logger
 from celery.utils.time import maybe_iso8601, maybe_make_aware
-from celery.worker.state import revoked
 from kombu.exceptions import OperationalError
 from kombu.serialization import prepare_accept_content
-from kombu.utils.json import dumps as json_dumps
+from kombu.utils.encoding import safe_repr
 
 from celeriac.bridge.limits import NO_LIMITS, TimeLimits, soft_time_limit
+from celeriac.bridge.orders import Orders
 from celeriac.bridge.requests import stock_request
+from celeriac.bridge.running import announce_terminated, describe_running
 from celeriac.bridge.wire import Delivered, decode
 from celeriac.core.errors import BrokerUnavailable, MalformedMessage
 from celeriac.core.executor import DONE, Bury, Job, Outcome, Release
 from celeriac.core.lease import DeadLetter, Lease
+from celeriac.engine.terminate import TERMINATED
 
 __all__ = ["CeleryExecutor", "CeleryJob"]
 
 logger = get_logger("celery.worker.strategy")
 
 _REASON_MAX = 500
+Count = Callable[[str], None]
 
 
 class CeleryJob:
@@ -84,9 +87,19 @@ class CeleryExecutor:
     """Belongs to one process, whose tasks have been finalized and whose signals are set up."""
 
     def __init__(
-        self, app: Any, hostname: str, limits: TimeLimits = NO_LIMITS, *, hold_results: bool = True
+        self,
+        app: Any,
+        hostname: str,
+        orders: Orders,
+        count: Count,
+        limits: TimeLimits = NO_LIMITS,
+        *,
+        hold_results: bool = True,
     ) -> None:
-        """With ``hold_results`` the result backend, if it can, collects results until ``flush``."""
+        """``count`` is told the name of each task that starts.
+
+        With ``hold_results`` the result backend, if it can, collects results until ``flush``.
+        """
         self._limits = limits
         self._app = app
         self._hostname = hostname
@@ -95,6 +108,9 @@ class CeleryExecutor:
         self._timezone = app.conf.timezone
         self._held = _hold(app.backend) if hold_results else None
         self._logs_receipt = logger.isEnabledFor(INFO)
+        self._orders = orders
+        self._events = orders.events
+        self._count = count
 
     # -- What the engine calls
 
@@ -110,6 +126,8 @@ class CeleryExecutor:
             job.soft_time_limit = job.soft_time_limit or self._limits.soft
         if (eta := delivered.headers.get("eta")) is not None:
             job.due = self._timestamp(eta)
+        if self._orders.rates and (job.due is None or job.due <= time.time()):
+            job.due = self._orders.wait_until(job.name, time.time())
         if self._held is not None:
             ignored = delivered.headers.get("ignore_result")
             ignored = task.ignore_result if ignored is None else ignored
@@ -121,38 +139,50 @@ class CeleryExecutor:
             raise TypeError(f"not a Celery job: {job!r}")
         if self._logs_receipt:
             self._log_receipt(job)
-        if (signals.task_received.receivers or job.expires or revoked) and self._refused(job):
+        if (self._orders.attentive or job.expires or signals.task_received.receivers) and self._refused(job):
             return DONE
+        self._count(job.name)
         job.started_at = time.time()
+        if self._events.wanted:
+            return self._run_told(job)
+        try:
+            _, info, _, _ = self._trace(job)
+        except Reject as error:
+            return self._rejected(job, error)
+        return DONE if info is None else self._outcome(job, info)
+
+    def _run_told(self, job: CeleryJob) -> Outcome:
+        self._events.started(job)
+        try:
+            einfo, info, runtime, result = self._trace(job)
+        except Reject as error:
+            self._events.rejected(job, error)
+            return self._rejected(job, error)
+        self._events.ended(job, info, einfo, runtime, result)
+        return DONE if info is None else self._outcome(job, info)
+
+    def _trace(self, job: CeleryJob) -> Any:
         trace = job.task.__trace__
         if trace is None:
             trace = job.task.__trace__ = build_tracer(
                 job.name, job.task, self._app.loader, self._hostname, app=self._app
             )
-        try:
-            if job.soft_time_limit:
-                with soft_time_limit(job.soft_time_limit):
-                    _, info, _, _ = trace(job.id, job.args, job.kwargs, job.request)
-            else:
-                _, info, _, _ = trace(job.id, job.args, job.kwargs, job.request)
-        except Reject as error:
-            return self._rejected(job, error)
-        return DONE if info is None else self._outcome(job, info)
+        if job.soft_time_limit:
+            with soft_time_limit(job.soft_time_limit):
+                return trace(job.id, job.args, job.kwargs, job.request)
+        return trace(job.id, job.args, job.kwargs, job.request)
 
     def describe(self, job: Job) -> bytes:
         if not isinstance(job, CeleryJob):
             return b""
         request = stock_request(self._app, job.task, job.delivered, job.request, self._hostname)
-        now = {"time_start": job.started_at, "worker_pid": os.getpid()}
-        try:
-            return bytes(json_dumps({**request.info(), **now}).encode())
-        except (TypeError, ValueError):  # arguments that only another serializer can carry
-            return bytes(json_dumps({**request.info(safe=True), **now}).encode())
+        return describe_running(request, job.started_at)
 
     def flush(self) -> None:
         if self._held is not None:
             with _store_errors(self._app):
                 self._held.flush()
+        self._events.flush()
 
     def bury(self, letter: DeadLetter) -> None:
         try:
@@ -213,13 +243,16 @@ class CeleryExecutor:
 
     def _refused(self, job: CeleryJob) -> bool:
         """Announce the delivery as Celery does; return whether it has expired or was revoked."""
-        doubtful = job.expires or job.id in revoked
-        if not (doubtful or signals.task_received.receivers):
-            return False
-        request = stock_request(self._app, job.task, job.delivered, job.request, self._hostname)
-        if doubtful and request.revoked():
-            return True
-        signals.task_received.send(sender=self, request=request)
+        revocable = job.expires or self._orders.revoked(job)
+        if revocable or signals.task_received.receivers:
+            request = stock_request(
+                self._app, job.task, job.delivered, job.request, self._hostname, self._events.dispatcher
+            )
+            if revocable and request.revoked():
+                return True
+            signals.task_received.send(sender=self, request=request)
+        if self._events.wanted:
+            self._events.received(job)
         return False
 
     def _outcome(self, job: CeleryJob, info: Any) -> Outcome:
@@ -259,7 +292,11 @@ class CeleryExecutor:
         )
 
     def _fail_lost(self, delivered: Delivered, task: Any, letter: DeadLetter) -> None:
-        request = stock_request(self._app, task, delivered, None, self._hostname)
+        request = stock_request(self._app, task, delivered, None, self._hostname, self._events.dispatcher)
+        if letter.reason == TERMINATED:
+            with _store_errors(self._app):
+                announce_terminated(request, self._orders.terminations.pop(delivered.id, SIGTERM))
+            return
         if "time limit" in letter.reason:
             error: Exception = TimeLimitExceeded(
                 request.time_limits[0] or task.time_limit or self._limits.hard
@@ -273,6 +310,7 @@ class CeleryExecutor:
             if hasattr(task.backend, "flush"):
                 task.backend.flush()
         _send_failure(task, delivered, error)
+        request.send_event("task-failed", exception=safe_repr(error), traceback=None)
 
 
 def _send_failure(task: Any, delivered: Delivered, error: Exception) -> None:

@@ -24,14 +24,15 @@ def reason_for_stock_worker(worker: Any) -> str | None:
     pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
     if pool not in POOLS and pool not in POOLS.values():
         return f"the pool {pool.rpartition('.')[2]!r} is not one of {', '.join(POOLS.values())}"
-    return _unsupported_option(worker) or _unsupported_task(worker) or _unsupported_steps(worker)
+    return _unsupported_option(worker) or _unsupported_steps(worker)
 
 
 def _unsupported_option(worker: Any) -> str | None:
     given = worker.options
     options = {
-        "--autoscale": given.get("autoscale"),
-        "--task-events": worker.task_events,
+        "--autoscale with the solo pool": given.get("autoscale") and worker.pool_name == "solo",
+        "worker_autoscaler": worker.autoscaler_cls != "celery.worker.autoscale:Autoscaler"
+        and worker.autoscaler_cls,
         # Shards are forked, so that what the supervisor has loaded is shared between them.
         "--pool-start-method spawn": getattr(worker, "pool_start_method", "fork") != "fork",
         "worker_consumer": worker.consumer_cls != "celery.worker.consumer:Consumer" and worker.consumer_cls,
@@ -39,15 +40,6 @@ def _unsupported_option(worker: Any) -> str | None:
     for option, value in options.items():
         if value:
             return f"{option} is set"
-    return None
-
-
-def _unsupported_task(worker: Any) -> str | None:
-    if worker.disable_rate_limits:
-        return None
-    for task in worker.app.tasks.values():
-        if task.rate_limit or worker.app.conf.task_default_rate_limit:
-            return f"the task {task.name} has a rate limit"
     return None
 
 

@@ -11,24 +11,34 @@ from types import FrameType
 from typing import Any
 
 import kombu.pools
+import msgspec
 from billiard.process import current_process
 from billiard.util import _run_after_forkers, set_pdeathsig
 from celery.concurrency.prefork import process_destructor, process_initializer
-from celery.worker import state
 
 from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.limits import TimeLimits
+from celeriac.bridge.orders import Orders
 from celeriac.bridge.report import log_events
+from celeriac.bridge.totals import Totals
 from celeriac.core.broker import Broker
 from celeriac.core.events import Events
 from celeriac.core.settings import Settings
 from celeriac.engine.shard import Shard, ShardSpec
 
-__all__ = ["make_shard", "run_shard"]
+__all__ = ["Shared", "make_shard", "run_shard"]
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What a worker's shards have in common, made before they are forked."""
+
+    orders: Orders
+    totals: Totals
+    limits: TimeLimits
 
 
 def run_shard(
-    app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec, limits: TimeLimits
+    app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec, shared: Shared
 ) -> None:
     """Run a shard to its end in this process, which has just been forked."""
     signal.set_wakeup_fd(-1)
@@ -37,10 +47,11 @@ def run_shard(
     _run_after_forkers()  # Celery's app and result backend forget what they inherited
     inherited = _forget_pools()
     current_process().index = spec.number - 1  # the %i in the name of a log file
-    revoked = list(state.revoked)
-    process_initializer(app, hostname)  # which forgets what is revoked, as Celery asks for it elsewhere
-    state.merge_revoked(revoked)
-    shard = make_shard(app, hostname, broker, settings, spec, limits)
+    revocations = shared.orders.revocations()
+    process_initializer(app, hostname)  # which also resets Celery's state
+    for notice in revocations:
+        shared.orders.heed(notice)
+    shard = make_shard(app, hostname, broker, settings, spec, shared)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         shard.stop()
@@ -66,11 +77,13 @@ def _forget_pools() -> list[Any]:
 
 
 def make_shard(
-    app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec, limits: TimeLimits
+    app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec, shared: Shared
 ) -> Shard:
     """Return a shard that runs the app's tasks in this process."""
-    executor = CeleryExecutor(app, hostname, limits)
-    return Shard(spec, broker, executor, settings, log_events(Events()), app.layers)
+    orders = shared.orders.for_shard()
+    count = shared.totals.counter(spec.number).add
+    executor = CeleryExecutor(app, hostname, orders, count, shared.limits)
+    return Shard(spec, broker, executor, settings, log_events(Events()), app.layers, orders.heed)
 
 
 def _flush_output() -> None:

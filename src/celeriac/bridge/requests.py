@@ -13,9 +13,17 @@ __all__ = ["stock_request"]
 
 
 def stock_request(
-    app: Any, task: Any, delivered: Delivered, request: dict[str, Any] | None, hostname: str
+    app: Any,
+    task: Any,
+    delivered: Delivered,
+    request: dict[str, Any] | None,
+    hostname: str,
+    eventer: Any = None,
 ) -> Request:
-    """Return the request that a stock worker would hand to signal receivers; it acks nothing."""
+    """Return the request that a stock worker would hand to signal receivers; it acks nothing.
+
+    ``eventer`` is Celery's event dispatcher, or None if nobody is to be told.
+    """
     properties = delivered.properties
     message = Message(
         body=(delivered.args, delivered.kwargs, delivered.embed),
@@ -29,6 +37,7 @@ def stock_request(
         app=app,
         task=task,
         hostname=hostname,
+        eventer=eventer,
         body=(delivered.args, delivered.kwargs, delivered.embed),
         headers=delivered.headers,
         decoded=True,

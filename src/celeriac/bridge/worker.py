@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -40,9 +40,12 @@ class Worker(StockWorker):
     of hub, pool, timer and consumer stands a single step; embedded beat and state database stay.
     """
 
-    #: Set by a step of Celery's blueprint that the engine has no use for; the banner reads it.
+    #: The most and the least shards, if they are to follow the work; the banner reads it.
     autoscale: Any = None
+    autoscaler: Any = None
     engine: Any = None
+    #: Sends the worker's own events.
+    heart: Any = None
     #: Why Celery's stock worker runs instead of the engine, or None.
     stock_reason: str | None = None
     #: As given with ``-Q high:3,low:1``.
@@ -79,6 +82,9 @@ class Worker(StockWorker):
         self.stock_reason = reason_for_stock_worker(self)
         if self.stock_reason is None:
             self.Blueprint = self.EngineBlueprint
+            if given := self.options.get("autoscale"):
+                self.autoscale = _most_and_least(given)
+                self.concurrency = self.autoscale[1]
             return
         logger.warning("Celery's stock worker runs here instead of Celeriac's engine: %s.", self.stock_reason)
         if self.queue_weights:
@@ -110,15 +116,13 @@ class Worker(StockWorker):
         if self.engine is None:
             return dict(super().stats())
         connection = self.app.connection_for_read()
+        autoscaler = {} if self.autoscaler is None else {"autoscaler": self.autoscaler.info()}
         return {
             **WorkController.info(self),
+            **autoscaler,
+            "total": self.engine.totals.by_name(),
             "broker": connection.info(),
-            "pool": {
-                "implementation": f"celeriac:{self.pool_name}",
-                "max-concurrency": self.concurrency,
-                "processes": self.engine.pids(),
-                "max-tasks-per-child": self.max_tasks_per_child or "N/A",
-            },
+            "pool": self.pool.info,
             "prefetch_count": 0,
             "queues": {
                 queue: {
@@ -131,6 +135,15 @@ class Worker(StockWorker):
             },
             "rusage": self.rusage(),
         }
+
+
+def _most_and_least(autoscale: str | Sequence[int]) -> tuple[int, int]:
+    """Return the most and the least processes; as text they are ``"4,2"``, or ``"4"`` for none at least."""
+    if isinstance(autoscale, str):
+        most, _, least = autoscale.partition(",")
+        return int(most), int(least or 0)
+    most_given, least_given = autoscale
+    return most_given, least_given
 
 
 def _install_shutdown_handlers(worker: Worker) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -102,16 +103,24 @@ class Journal:
                 yield Entry(name[:length].decode(), state == _AT_MOST_ONCE, state == _FINISHED, deadline)
 
     def eviction(
-        self, owner: str, *, reason: str, counted: bool = True, overdue: frozenset[str] = frozenset()
+        self,
+        owner: str,
+        *,
+        reason: str,
+        counted: bool = True,
+        overdue: frozenset[str] = frozenset(),
+        condemned: Mapping[str, str] = MappingProxyType({}),
     ) -> Eviction:
         """Return what becomes of the dead shard's leases.
 
         What was running goes back, counted as one more delivery unless told otherwise; or, if it
-        must not run twice or is ``overdue``, is forfeited for ``reason``.
+        must not run twice or is ``overdue``, is forfeited for ``reason``; or, if it is ``condemned``,
+        for the reason given there.
         """
         entries = list(self.entries())
         running = [entry for entry in entries if not entry.finished]
         forfeited = {entry.lease: reason for entry in running if entry.at_most_once or entry.lease in overdue}
+        forfeited |= {entry.lease: condemned[entry.lease] for entry in running if entry.lease in condemned}
         return Eviction(
             owner=owner,
             finished=frozenset(entry.lease for entry in entries if entry.finished),

@@ -12,6 +12,7 @@ from celeriac.core.executor import Bury, Delay, Done, Executor, Job, Outcome
 from celeriac.core.layer import Layer, wrap_run
 from celeriac.core.lease import Lease
 from celeriac.engine.journal import Journal
+from celeriac.engine.note import Note, write_notes
 
 __all__ = ["Finished", "Runner"]
 
@@ -40,8 +41,8 @@ class Runner:
         self._execute = wrap_run(layers, executor.run)
         self._clock = clock
         self._told = False
-        #: What runs now, for the keeper to tell about.
-        self.running: Job | None = None
+        #: What runs now, and under which lease, for the keeper to tell about.
+        self.running: tuple[str, Job] | None = None
 
     def run(self, lease: Lease) -> Finished:
         """Return the delivery with its outcome: decode, hold back until due, begin, execute, finish.
@@ -61,7 +62,7 @@ class Runner:
             # It has not started, and no other shard could do better: the message is kept with the reason.
             return Finished(lease, Bury(f"could not be read: {type(error).__name__}: {error}"))
         slot = self._journal.begin(lease.id, at_most_once=job.at_most_once, deadline=deadline)
-        self.running = job
+        self.running = lease.id, job
         outcome = self._run_body(job)
         self.running = None
         self._note_end(job, outcome, slot)
@@ -69,13 +70,18 @@ class Runner:
 
     def tell(self) -> None:
         """Write into the journal what runs now."""
-        job = self.running
-        try:
-            text = self._executor.describe(job) if job is not None else b""
-        except Exception:  # what cannot be described runs on as well; nobody is told of it
-            text = b""
-        self._journal.note(text)
+        running = self.running
         self._told = True
+        self._journal.note(write_notes([self._note(*running)]) if running is not None else b"")
+        if self.running is not running:  # it has ended meanwhile, perhaps before it was told of
+            self._journal.note(b"")
+
+    def _note(self, lease: str, job: Job) -> Note:
+        try:
+            text = self._executor.describe(job)
+        except Exception:  # what cannot be described runs on as well; only its id is told
+            text = b""
+        return Note(lease, job.id, text)
 
     def _note_end(self, job: Job, outcome: Outcome, slot: int) -> None:
         if self._told:

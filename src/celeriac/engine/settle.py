@@ -55,6 +55,11 @@ class Settler:
             self._forget(done)
             taken.clear()
 
+    def flush(self) -> None:
+        """Let the executor store what it has, though nothing may have finished."""
+        with self.lock:
+            self._executor.flush()
+
     def claim(self, queues: Sequence[str], n: int, owner: str, lease_for: float) -> Sequence[Lease]:
         """Settle everything finished and claim the next batch, both in one call where it can be."""
         with self.lock, self._taken() as taken:

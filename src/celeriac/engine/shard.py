@@ -18,6 +18,7 @@ from celeriac.core.settings import Settings
 from celeriac.engine.batch import BatchSize
 from celeriac.engine.journal import Journal
 from celeriac.engine.keeper import Keeper, is_orphan
+from celeriac.engine.notices import AnyNotice, NoticePipe, Queues
 from celeriac.engine.queue_order import queue_order
 from celeriac.engine.run import Runner
 from celeriac.engine.settle import Settler
@@ -40,12 +41,14 @@ class ShardSpec(msgspec.Struct, frozen=True):
     journal: Journal
     #: The process id of the supervisor; the shard's own for one that is its own supervisor.
     supervisor: int
+    #: What the supervisor tells it while it runs.
+    notices: NoticePipe
+    #: From 1; a shard that replaces another has the same.
+    number: int = 0
     #: Deliveries after which the process makes room for a fresh one; None: never.
     max_tasks: int | None = None
     #: KiB of resident memory after which it does so too; None: never.
     max_memory: int | None = None
-    #: Its place among the shards of its worker, from 1; 0 for one that is alone.
-    number: int = 0
 
 
 class _StopWaiting(BaseException):
@@ -63,7 +66,9 @@ class Shard:
         settings: Settings,
         events: Events,
         layers: Sequence[Layer] = (),
+        heed: Callable[[AnyNotice], None] | None = None,
     ) -> None:
+        """``heed`` gets the notices that concern jobs, in either of the shard's threads."""
         self._spec = spec
         self._broker = broker
         self._settings = settings
@@ -78,8 +83,10 @@ class Shard:
             owner=spec.owner,
             supervisor=spec.supervisor,
             on_orphaned=self._stop_soon,
-            on_slow=self._runner.tell,
+            on_slow=self._on_slow,
         )
+        self._queues = tuple(spec.queues)
+        self._heed_other = heed
         self._stopping = False
         self._waiting = False
         self._order = queue_order(spec.queues, settings)
@@ -121,10 +128,11 @@ class Shard:
                 self._settings.engine_lease_seconds,
             )
             self._order.claimed(leases)
+            self._heed()  # only now: what was told before a message was sent holds for that message
             if leases:
                 self._run_batch(leases)
             else:
-                self._wait(partial(self._broker.wait, self._spec.queues, idle_wait))
+                self._wait(partial(self._broker.wait, self._queues, idle_wait))
             self._broker_works()
         except BrokerUnavailable as error:
             self._wait(partial(time.sleep, self._broker_fails(error)))
@@ -182,6 +190,19 @@ class Shard:
             if now >= settler.due:
                 settler.settle()
         return ran
+
+    def _on_slow(self) -> None:
+        self._heed()
+        self._runner.tell()
+        self._settler.flush()
+
+    def _heed(self) -> None:
+        for notice in self._spec.notices.read():
+            if isinstance(notice, Queues):
+                self._queues = tuple(notice.names)
+                self._order = queue_order(self._queues, self._settings)
+            elif self._heed_other is not None:
+                self._heed_other(notice)
 
     def _wait(self, wait: Callable[[], None]) -> None:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from uuid import uuid4
 
@@ -15,8 +15,11 @@ from celeriac.core.events import BrokerLost, BrokerRegained, Events, ShardStarte
 from celeriac.core.lease import DeadLetter, Eviction
 from celeriac.core.settings import Settings
 from celeriac.engine.journal import Entry, Journal
+from celeriac.engine.note import Note, read_notes
+from celeriac.engine.notices import AnyNotice, NoticePipe, Queues
 from celeriac.engine.process import ChildProcess
 from celeriac.engine.shard import ShardSpec
+from celeriac.engine.terminate import TERMINATED, Terminations, hold_still
 from celeriac.engine.upkeep import Promoter, Reaper, Renewer
 
 __all__ = ["TIME_LIMIT", "RunningShard", "Supervisor", "new_spec"]
@@ -25,6 +28,8 @@ _RETRY_FIRST, _RETRY_MAX = 0.1, 5.0
 _PAUSE, _STOPPING_PAUSE = 0.1, 0.02
 #: A shard that lived shorter than this many seconds is replaced after a pause that doubles.
 _SHORT_LIFE = 1.0
+#: Seconds between two requests to stop: one that was only just forked may not hear the first.
+_ASK_EVERY = 0.5
 TIME_LIMIT = "it ran longer than its time limit"
 _WORKER_LOST = "its worker process died while it ran, and it must not start twice (acks_late is off)"
 _COLD_SHUTDOWN = "its worker was shut down cold while it ran, and it must not start twice (acks_late is off)"
@@ -46,9 +51,10 @@ def new_spec(
         queues=tuple(queues),
         journal=Journal(2 * settings.engine_batch_max + 16),
         supervisor=os.getpid(),
+        notices=NoticePipe(),
+        number=number,
         max_tasks=max_tasks,
         max_memory=max_memory,
-        number=number,
     )
 
 
@@ -64,6 +70,10 @@ class RunningShard:
         self.killed_for: str | None = None
         #: Leases that ran longer than their time limit.
         self.overdue: frozenset[str] = frozenset()
+        #: Monotonic seconds at which it is asked again to stop; None: it is to go on.
+        self.ask_at: float | None = None
+        #: Leases that must not go back, each with its reason.
+        self.condemned: dict[str, str] = {}
 
 
 class Supervisor:
@@ -86,7 +96,6 @@ class Supervisor:
         """``launch`` runs a shard to its end, in a process of its own."""
         self.shards: dict[int, RunningShard] = {}
         self.queues = tuple(queues)
-        self.count = count
         self._broker = broker
         self._settings = settings
         self._events = events
@@ -97,6 +106,9 @@ class Supervisor:
         self._reaper = Reaper(broker, settings, events, on_buried)
         self._promoter = Promoter(broker)
         self._evictions: list[Eviction] = []
+        self._terminations = Terminations()
+        #: The numbers of the shards there are to be.
+        self._wanted = set(range(1, count + 1))
         self._stopping = False
         self._start_at: dict[int, float] = {}
         self._pause: dict[int, float] = {}
@@ -108,15 +120,19 @@ class Supervisor:
 
     def start(self) -> None:
         """Start all shards."""
-        for number in range(1, self.count + 1):
+        for number in sorted(self._wanted):
             self._start_shard(number)
 
     def tick(self) -> None:
         """Replace dead shards and do the upkeep that is due."""
         now = time.monotonic()
         self._kill_overdue(now)
+        self._kill_terminated(now)
         for shard in [shard for shard in self.shards.values() if not shard.process.is_alive()]:
             self._bury_shard(shard, now)
+        for shard in self.shards.values():
+            shard.spec.notices.flush()
+        self._ask_to_stop(now)
         if not self._stopping:
             for number in [number for number, at in self._start_at.items() if now >= at]:
                 self._start_shard(number)
@@ -144,8 +160,7 @@ class Supervisor:
     def stop(self) -> None:
         """Ask every shard to finish what it runs and give back the rest (warm)."""
         self._stopping = True
-        for shard in self.shards.values():
-            self._signal(shard, signal.SIGTERM)
+        self.restart()
 
     def kill(self) -> None:
         """Kill every shard; what ran goes back, or, if it must not start twice, is buried (cold)."""
@@ -154,13 +169,13 @@ class Supervisor:
             shard.killed_for = _COLD_SHUTDOWN
             self._signal(shard, signal.SIGKILL)
 
-    def notes(self) -> list[tuple[RunningShard, bytes]]:
-        """Return what each shard that runs something for long says of it."""
-        busy = {shard.number for shard, _ in self.running()}
+    def notes(self) -> list[tuple[RunningShard, Note]]:
+        """Return what each shard says of what it has been running for a moment."""
         return [
             (shard, note)
             for shard in self.shards.values()
-            if shard.number in busy and (note := shard.spec.journal.read_note())
+            for note in read_notes(shard.spec.journal.read_note())
+            if any(note.lease == entry.lease for entry in shard.spec.journal.entries() if not entry.finished)
         ]
 
     def running(self) -> list[tuple[RunningShard, Entry]]:
@@ -172,6 +187,53 @@ class Supervisor:
             if not entry.finished
         ]
 
+    # -- What remote control asks for
+
+    @property
+    def count(self) -> int:
+        """How many shards there are to be."""
+        return len(self._wanted)
+
+    def tell(self, notice: AnyNotice) -> None:
+        """Let every shard know; those started later are forked from here and know what this process does."""
+        for shard in self.shards.values():
+            shard.spec.notices.send(notice)
+
+    def consume(self, queues: Sequence[str]) -> None:
+        """Claim from these queues, and these only, from now on; what has been claimed is run."""
+        self.queues = tuple(queues)
+        self.tell(Queues(self.queues))
+
+    def resize(self, count: int) -> None:
+        """Have ``count`` shards; those too many finish what they run, idle ones are chosen first."""
+        while len(self._wanted) < count:
+            number = next(n for n in range(1, count + len(self.shards) + 1) if self._is_free(n))
+            self._wanted.add(number)
+            self._start_at[number] = 0.0
+        busy = {shard.number for shard, _ in self.running()}
+        by_use = sorted(self._wanted, key=lambda number: (number in busy, -number))
+        for number in by_use[: len(self._wanted) - count]:
+            self._wanted.discard(number)
+            self._start_at.pop(number, None)
+            if number in self.shards:
+                self.shards[number].ask_at = 0.0
+        self._ask_to_stop(time.monotonic())
+
+    def restart(self) -> None:
+        """Replace every shard once it has finished what it runs."""
+        for shard in self.shards.values():
+            shard.ask_at = 0.0
+        self._ask_to_stop(time.monotonic())
+
+    def terminate(self, ids: Iterable[str]) -> None:
+        """Kill the shards that run these jobs; the messages leave for good, as ``TERMINATED``."""
+        now = time.monotonic()
+        self._terminations.want(ids, now)
+        self._kill_terminated(now)
+
+    def _is_free(self, number: int) -> bool:
+        return number not in self._wanted and number not in self.shards
+
     # -- Shards
 
     def _start_shard(self, number: int) -> None:
@@ -180,6 +242,7 @@ class Supervisor:
         spec = new_spec(name, self._node, self.queues, self._settings, *self._wear, number)
         self._broker.close()  # a connection must not be shared with the child
         process = ChildProcess(spec.name, partial(self._launch, spec))
+        spec.notices.shard_started()
         self.shards[number] = RunningShard(number, spec, process)
         self._events.emit(ShardStarted(shard=spec.name, pid=process.pid))
 
@@ -194,14 +257,17 @@ class Supervisor:
                 reason=shard.killed_for or _WORKER_LOST,
                 counted=not deliberate,
                 overdue=shard.overdue,
+                condemned=shard.condemned,
             )
         )
+        spec.notices.close()
         spec.journal.close()
         self._upkeep_at = 0.0
         self._give_up_at = now + self._settings.engine_lease_seconds
-        expected = deliberate or exitcode == 0
+        asked = shard.ask_at is not None and exitcode == -signal.SIGTERM
+        expected = deliberate or asked or exitcode == 0
         self._events.emit(ShardStopped(shard=spec.name, pid=pid, exitcode=exitcode, expected=expected))
-        if not self._stopping:
+        if not self._stopping and shard.number in self._wanted:
             self._start_at[shard.number] = now + self._pause_before_restart(shard, expected, now)
 
     def _pause_before_restart(self, shard: RunningShard, expected: bool, now: float) -> float:
@@ -218,6 +284,27 @@ class Supervisor:
                 shard.killed_for = TIME_LIMIT
                 shard.overdue |= {entry.lease}
                 self._signal(shard, signal.SIGKILL)
+
+    def _kill_terminated(self, now: float) -> None:
+        wanted = self._terminations.wanted(now)
+        if not wanted:
+            return
+        for shard in [shard for shard, note in self.notes() if note.id in wanted]:
+            pid = shard.process.pid
+            if shard.killed_for is not None or pid is None or not hold_still(pid):
+                continue
+            found = [note for one, note in self.notes() if one is shard and note.id in wanted]
+            for note in found:
+                shard.killed_for = _WORKER_LOST
+                shard.condemned[note.lease] = TERMINATED
+                self._terminations.done(note.id)
+            os.kill(pid, signal.SIGKILL if found else signal.SIGCONT)
+
+    def _ask_to_stop(self, now: float) -> None:
+        for shard in self.shards.values():
+            if shard.ask_at is not None and now >= shard.ask_at:
+                shard.ask_at = now + _ASK_EVERY
+                self._signal(shard, signal.SIGTERM)
 
     def _signal(self, shard: RunningShard, number: signal.Signals) -> None:
         if shard.process.is_alive():

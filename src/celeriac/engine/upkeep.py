@@ -10,6 +10,7 @@ from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.events import BrokerLost, Events, LeasesReturned, MessageBuried
 from celeriac.core.lease import DeadLetter, Eviction, Reaped
 from celeriac.core.settings import Settings
+from celeriac.engine.terminate import TERMINATED
 
 __all__ = ["Promoter", "Reaper", "Renewer"]
 
@@ -70,14 +71,18 @@ class Reaper:
         if reaped.returned:
             self._events.emit(LeasesReturned(owner=owner, count=reaped.returned))
         for letter in reaped.buried:
-            self._events.emit(MessageBuried(queue=letter.message.queue, reason=letter.reason))
+            if letter.reason != TERMINATED:
+                self._events.emit(MessageBuried(queue=letter.message.queue, reason=letter.reason))
         self.unrecorded.extend(reaped.buried)
 
     def _record(self, now: float) -> None:
         try:
             while self.unrecorded:
-                self._on_buried(self.unrecorded[0])
+                letter = self.unrecorded[0]
+                self._on_buried(letter)
                 self.unrecorded.popleft()
+                if letter.reason == TERMINATED:
+                    self._broker.drop_dead([letter.id])
         except BrokerUnavailable as error:
             self._record_at = now + self._every
             self._events.emit(BrokerLost(error=str(error), retry_in=self._every))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
 from celeriac import Celery
 from celeriac.bridge.executor import CeleryExecutor
+from celeriac.bridge.orders import Orders
+from celeriac.bridge.task_events import TaskEvents
+from celeriac.bridge.totals import Totals
 from celeriac.bridge.wire import encode
 from celeriac.core.executor import Outcome
 from celeriac.core.lease import DeadLetter, Lease
@@ -44,7 +48,14 @@ class Bench:
         self._life = uuid4().hex  # the memory backend and Celery's list of revoked ids are the process's
         self._tasks()
         self.app.finalize()
-        self.executor = CeleryExecutor(self.app, HOST)
+        self.totals = Totals(self.app.tasks)
+        self.orders = Orders(self.app, TaskEvents(self.app, HOST, wanted=False, pid=os.getpid()), None)
+        self.executor = self.make_executor()
+
+    def make_executor(self, *, hold_results: bool = True) -> CeleryExecutor:
+        """Another executor of the same app, as another process has it."""
+        count = self.totals.counter(0).add
+        return CeleryExecutor(self.app, HOST, self.orders, count, hold_results=hold_results)
 
     def _tasks(self) -> None:
         task = partial(self.app.task, shared=False)

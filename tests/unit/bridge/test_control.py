@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from celery.worker.control import Panel
 
-from celeriac.bridge.control import active, engine_handlers, reserved, scheduled, unsupported
+from celeriac.bridge.control import active, engine_handlers, query_task, reserved, revoke, scheduled
 from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.core.message import Message
+from celeriac.engine.note import Note
 from tests.unit.bridge.bench import HOST, Bench
 
 
@@ -23,12 +24,24 @@ class Panelled:
     def __init__(self, folder: Path) -> None:
         self.bench = Bench(folder)
         self.broker = SqliteBroker(self.bench.path)
-        self.notes: list[bytes] = []
-        engine = SimpleNamespace(broker=self.broker, queues=["celery"], notes=lambda: self.notes)
+        self.notes: list[Note] = []
+        engine = SimpleNamespace(
+            broker=self.broker,
+            queues=["celery"],
+            notes=lambda: self.notes,
+            terminate_with=lambda id_, signum: None,
+        )
         controller = SimpleNamespace(engine=engine)
         self.state: Any = SimpleNamespace(
-            app=self.bench.app, hostname=HOST, consumer=SimpleNamespace(controller=controller)
+            app=self.bench.app, hostname=HOST, consumer=SimpleNamespace(controller=controller), tset=set
         )
+
+    def note(self, text: bytes) -> None:
+        self.notes.append(Note(f"lease-{len(self.notes)}", f"job-{len(self.notes)}", text))
+
+    def run(self, name: str, *args: Any) -> bytes:
+        """What a shard says of a call of this task that runs."""
+        return self.bench.executor.describe(self.bench.executor.decode(self.bench.lease(name, *args)))
 
     def delay(self, name: str, *args: Any, **options: Any) -> None:
         message = self.bench.lease(name, *args, **options).message
@@ -56,11 +69,47 @@ def test_one_odd_message_does_not_hide_the_others(panelled: Panelled) -> None:
     assert [entry["request"]["args"] for entry in scheduled(panelled.state)] == [[3, 4]]
 
 
-def test_lists_what_runs_and_skips_a_note_that_is_being_written(panelled: Panelled) -> None:
-    whole = json.dumps({"id": "a", "name": "add"}).encode()
-    panelled.notes += [whole[:9], b"\xff\xfe{", b"", b'{"__type__": "datetime", "__value__": "so', whole]
-    panelled.notes += [b'{"__type__": "datetime", "__value__": "soon"}']
-    assert active(panelled.state) == [{"id": "a", "name": "add"}]
+def test_lists_what_runs(panelled: Panelled) -> None:
+    panelled.note(panelled.run("add", 1, "two"))
+    id_ = panelled.bench.id("add")
+    [told] = active(panelled.state)
+    assert (told["id"], told["name"], told["args"]) == (id_, "add", [1, "two"])
+    [told] = active(panelled.state, safe=True)
+    assert (told["id"], told["args"]) == (id_, "(1, 'two')")
+    assert query_task(panelled.state, [id_, "other"])[id_][0] == "active"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"",
+        b'{"id": "a',
+        b"\xff\xfe{",
+        b"[]",
+        b"{}",
+        b'{"__type__": "datetime", "__value__": "soon"}',
+        b'{"__type__": "datetime", "__value__": "2030-01-01"}',
+    ],
+)
+def test_one_odd_note_does_not_hide_the_others(panelled: Panelled, odd: bytes) -> None:
+    for text in (odd, panelled.run("add", 1, 2), odd, panelled.run("whoami"), odd):
+        panelled.note(text)
+    assert {told["name"] for told in active(panelled.state)} == {"add", "whoami"}
+
+
+def test_arguments_that_json_does_not_know_hide_no_other_task(panelled: Panelled) -> None:
+    odd = json.loads(panelled.run("add", 1, 2)) | {"args": [{"__type__": "no such", "__value__": 1}]}
+    panelled.note(json.dumps(odd).encode())
+    panelled.note(panelled.run("whoami"))
+    assert [told["name"] for told in active(panelled.state)] == ["whoami"]
+
+
+def test_what_has_ended_is_no_longer_listed(panelled: Panelled) -> None:
+    panelled.note(panelled.run("add", 1, 2))
+    assert len(active(panelled.state)) == 1
+    panelled.notes.clear()
+    assert active(panelled.state) == []
+    assert query_task(panelled.state, [panelled.bench.id("add")]) == {}
 
 
 def test_lists_nothing_as_reserved(panelled: Panelled) -> None:
@@ -72,5 +121,5 @@ def test_every_command_of_celery_is_answered() -> None:
     assert handlers.keys() >= Panel.data.keys()
     assert handlers["ping"] is Panel.data["ping"]
     assert handlers["dump_active"] is handlers["active"] is active
-    assert handlers["revoke"] is unsupported
-    assert "not support" in unsupported(None)["error"]
+    assert handlers["dump_reserved"] is handlers["reserved"] is reserved
+    assert handlers["revoke"] is revoke

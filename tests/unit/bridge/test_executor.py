@@ -13,7 +13,7 @@ from celery.app.trace import build_tracer
 from celery.exceptions import NotRegistered, Reject
 
 from celeriac import Celery
-from celeriac.bridge.executor import CeleryExecutor, CeleryJob
+from celeriac.bridge.executor import CeleryJob
 from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.core.errors import MalformedMessage
 from celeriac.core.executor import DONE, Bury, Release
@@ -159,7 +159,7 @@ def test_what_must_not_start_twice(bench: Bench) -> None:
 @pytest.mark.parametrize("hold", [True, False])
 def test_what_leaves_nothing_to_store(tmp_path: Path, *, hold: bool) -> None:
     bench = Bench(tmp_path, backend=f"sqlite:///{tmp_path}/results.db")
-    executor = CeleryExecutor(bench.app, HOST, hold_results=hold)
+    executor = bench.make_executor(hold_results=hold)
 
     def ignored(name: str, **options: Any) -> bool:
         return executor.decode(bench.lease(name, **options)).result_ignored

@@ -13,7 +13,6 @@ from celery import signals, states
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from kombu.exceptions import OperationalError
 
-from celeriac.bridge.executor import CeleryExecutor
 from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.executor import DONE
@@ -41,7 +40,7 @@ def test_receivers_are_told_of_each_delivery(bench: Bench) -> None:
 
 def test_the_receipt_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "celery.worker.strategy")
-    CeleryExecutor(bench.app, HOST).run(bench.executor.decode(bench.lease("add", 1, 2, shadow="other")))
+    bench.make_executor().run(bench.executor.decode(bench.lease("add", 1, 2, shadow="other")))
     assert f"Task other[{bench.id('add')}] received" in caplog.text
 
 

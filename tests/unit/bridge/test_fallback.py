@@ -15,8 +15,17 @@ CASES: dict[str, tuple[dict[str, object], str | None]] = {
     "several processes": ({"pool": "prefork", "concurrency": 3, "max_tasks_per_child": 5}, None),
     "a thread pool": ({"pool": "threads"}, "the pool 'thread' is not one of prefork, solo"),
     "beat": ({"beat": True}, None),
-    "autoscale": ({"autoscale": "4,2"}, "--autoscale is set"),
-    "task events": ({"task_events": True}, "--task-events is set"),
+    "autoscale": ({"autoscale": "4,2"}, None),
+    "autoscale, as the command line has it": ({"autoscale": [4, 2]}, None),
+    "autoscale with one process": (
+        {"autoscale": "4,2", "pool": "solo"},
+        "--autoscale with the solo pool is set",
+    ),
+    "an autoscaler of its own": (
+        {"app": {"worker_autoscaler": "celery.worker.autoscale.Autoscaler"}},
+        "worker_autoscaler is set",
+    ),
+    "task events": ({"task_events": True}, None),
     "a memory limit": ({"max_memory_per_child": 1000}, None),
     "a state file": ({"statedb": "state.db"}, None),
     "a configured state file": ({"app": {"worker_state_db": "state.db"}}, None),
@@ -32,7 +41,7 @@ CASES: dict[str, tuple[dict[str, object], str | None]] = {
         {"app": {"worker_consumer": "celery.worker.consumer.consumer:Consumer"}},
         "worker_consumer is set",
     ),
-    "a rate limit": ({"app": {"task_default_rate_limit": "5/m"}}, "the task add has a rate limit"),
+    "a rate limit": ({"app": {"task_default_rate_limit": "5/m"}}, None),
     "rate limits switched off": (
         {"app": {"task_default_rate_limit": "5/m", "worker_disable_rate_limits": True}},
         None,

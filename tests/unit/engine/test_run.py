@@ -13,6 +13,7 @@ from celeriac.core.layer import Layer, Run
 from celeriac.core.lease import Lease
 from celeriac.core.message import Message
 from celeriac.engine.journal import Journal
+from celeriac.engine.note import Note, read_notes
 from celeriac.engine.run import Runner
 from tests.unit.engine.plain import PlainExecutor, call
 
@@ -186,15 +187,17 @@ def test_a_layer_that_raises_buries_the_message(journal: Journal) -> None:
 
 
 def test_tells_what_runs_and_nothing_once_it_has_ended(journal: Journal) -> None:
-    told: list[bytes] = []
+    told: list[list[Note]] = []
 
     def work(_: str) -> None:
         runner.tell()
-        told.append(journal.read_note())
+        told.append(read_notes(journal.read_note()))
 
-    runner = Runner(PlainExecutor(work=work, quick=lambda _: told.append(journal.read_note())), journal)
+    runner = Runner(
+        PlainExecutor(work=work, quick=lambda _: told.append(read_notes(journal.read_note()))), journal
+    )
     runner.run(lease_of(call("work", "a"), "1"))
     runner.run(lease_of(call("quick", "b"), "2"))
-    assert told == [b"work a", b""]
+    assert told == [[Note("1", "a", b"work a")], []]
     runner.tell()
     assert journal.read_note() == b""

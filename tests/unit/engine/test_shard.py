@@ -18,6 +18,7 @@ from celeriac.core.executor import Bury, Outcome, Release
 from celeriac.core.lease import Eviction
 from celeriac.core.message import Message
 from celeriac.core.settings import Settings
+from celeriac.engine.note import Note, read_notes
 from celeriac.engine.shard import Shard
 from celeriac.engine.solo import Solo
 from celeriac.engine.supervisor import new_spec
@@ -148,18 +149,18 @@ def test_what_has_finished_is_settled_while_a_slow_task_runs() -> None:
 
 def test_what_runs_long_can_be_told_and_is_forgotten_afterwards() -> None:
     broker = MemoryBroker()
-    told: list[bytes] = []
+    told: list[Note] = []
 
     def slow(_: str) -> None:
         wait_until(spec.journal.read_note, what="the note")
-        told.append(spec.journal.read_note())
+        told.extend(read_notes(spec.journal.read_note()))
 
     executor = PlainExecutor(slow=slow, quick=nothing)
     spec = new_spec("Shard-1", "node", ["q"], QUICK)
     with opened(Shard(spec, broker, executor, QUICK, Events())) as shard:
         broker.send([call("slow", "long")])
         shard.work(0)
-        assert told == [b"slow long"]
+        assert [(note.id, note.text) for note in told] == [("long", b"slow long")]
         assert spec.journal.read_note() == b""
 
 

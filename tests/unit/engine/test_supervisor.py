@@ -29,6 +29,7 @@ from celeriac.core.lease import DeadLetter
 from celeriac.core.settings import Settings
 from celeriac.engine.shard import Shard, ShardSpec
 from celeriac.engine.supervisor import Supervisor
+from celeriac.engine.terminate import TERMINATED
 from tests.servers import wait_until
 from tests.unit.engine.flaky_broker import FlakyBroker
 from tests.unit.engine.plain import PlainExecutor, call
@@ -356,7 +357,7 @@ def test_tells_what_its_shards_run(worker: Worker) -> None:
     worker.looker.send([call("slow", "long")])
     worker.tick_until(worker.supervisor.notes)
     [(shard, note)] = worker.supervisor.notes()
-    assert (shard.spec.name, note) == ("Shard-1", b"slow long")
+    assert (shard.spec.name, note.id, note.text) == ("Shard-1", "long", b"slow long")
 
 
 def test_says_when_it_wants_to_be_ticked(worker: Worker) -> None:
@@ -365,3 +366,64 @@ def test_says_when_it_wants_to_be_ticked(worker: Worker) -> None:
     assert 0 <= worker.supervisor.pause <= 0.1
     worker.supervisor.stop()
     assert worker.supervisor.pause == pytest.approx(0.02)
+
+
+def test_terminates_the_job_that_was_named_and_no_other(worker: Worker) -> None:
+    worker.supervisor.resize(2)
+    worker.supervisor.start()
+    worker.looker.send([call("slow", "bad"), call("slow", "good", at_most_once=True)])
+    worker.tick_until(lambda: len(worker.supervisor.notes()) == 2)
+    worker.supervisor.terminate(["bad", "unknown"])
+    worker.tick_until(lambda: worker.buried)
+    [letter] = worker.buried
+    assert (letter.reason, letter.deliveries) == (TERMINATED, 1)
+    assert worker.stats == QueueStats(leased=1)
+    assert worker.looker.dead_letters() == []
+    assert sorted(worker.ran) == ["bad", "good"]
+    worker.tick_until(lambda: len(worker.supervisor.shards) == 2)
+
+
+def test_terminates_a_job_that_has_only_just_started(worker: Worker) -> None:
+    worker.supervisor.start()
+    worker.looker.send([call("slow", "bad")])
+    worker.tick_until(lambda: worker.ran == ["bad"])
+    worker.supervisor.terminate(["bad"])
+    worker.tick_until(lambda: worker.buried)
+    assert worker.stats == QueueStats()
+
+
+def test_grows_and_shrinks_by_idle_shards_first(worker: Worker) -> None:
+    worker.supervisor.start()
+    worker.looker.send([call("slow", "slow")])
+    worker.tick_until(worker.supervisor.notes)
+    [(busy, _)] = worker.supervisor.notes()
+    worker.supervisor.resize(3)
+    worker.tick_until(lambda: len(worker.supervisor.shards) == 3)
+    worker.supervisor.resize(1)
+    worker.tick_until(lambda: list(worker.supervisor.shards) == [busy.number])
+    assert worker.supervisor.count == 1
+    assert all(event.expected for event in worker.events(ShardStopped))
+    assert worker.stats == QueueStats(leased=1)
+
+
+def test_restarts_every_shard(worker: Worker) -> None:
+    worker.supervisor.resize(2)
+    worker.supervisor.start()
+    before = {shard.process.pid for shard in worker.supervisor.shards.values()}
+    worker.supervisor.restart()
+    worker.tick_until(lambda: len(worker.events(ShardStarted)) == 4)
+    after = {shard.process.pid for shard in worker.supervisor.shards.values()}
+    assert (len(after), after & before) == (2, set())
+
+
+def test_shards_learn_of_other_queues(worker: Worker) -> None:
+    worker.supervisor.start()
+    worker.looker.send([call("quick", "first")])
+    worker.tick_until(lambda: worker.ran == ["first"])
+    worker.looker.send([call("quick", "second", queue="other")])
+    worker.supervisor.consume(["other"])
+    worker.tick_until(lambda: worker.ran == ["first", "second"])
+    worker.looker.send([call("quick", "third"), call("quick", "fourth", queue="other")])
+    worker.tick_until(lambda: "fourth" in worker.ran)
+    assert worker.ran == ["first", "second", "fourth"]
+    assert worker.stats == QueueStats(ready=1)
