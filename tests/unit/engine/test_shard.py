@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,7 +15,7 @@ from celeriac.brokers.memory import MemoryBroker
 from celeriac.core.broker import Broker, QueueStats
 from celeriac.core.events import Events
 from celeriac.core.executor import Bury, Outcome, Release
-from celeriac.core.lease import Eviction
+from celeriac.core.lease import Claimed, Eviction, Lease
 from celeriac.core.message import Message
 from celeriac.core.settings import Settings
 from celeriac.engine.shard import Shard
@@ -74,18 +74,27 @@ def nothing(_: str) -> None:
     """Does nothing, quickly."""
 
 
-class SizedBroker(FlakyBroker):
-    """Also writes down how many messages each claim asked for."""
+class NotingBroker(FlakyBroker):
+    """Also writes down how many messages each claim asked for, and what was released."""
 
-    sizes: list[int]
+    def __init__(self, inner: Broker) -> None:
+        super().__init__(inner)
+        self.sizes: list[int] = []
+        self.released: list[Lease] = []
 
-    def claim(self, *args, **options):  # type: ignore[no-untyped-def]
-        self.sizes = [*getattr(self, "sizes", []), args[1]]
-        return super().claim(*args, **options)
+    def claim(
+        self, queues: Sequence[str], n: int, *, owner: str, lease_for: float, ack: Sequence[Lease] = ()
+    ) -> Claimed:
+        self.sizes.append(n)
+        return super().claim(queues, n, owner=owner, lease_for=lease_for, ack=ack)
+
+    def release(self, leases: Sequence[Lease]) -> Sequence[Lease]:
+        self.released += leases
+        return super().release(leases)
 
 
 def test_batches_grow_and_everything_runs_once_in_order() -> None:
-    broker, executor = SizedBroker(MemoryBroker()), PlainExecutor(quick=nothing)
+    broker, executor = NotingBroker(MemoryBroker()), PlainExecutor(quick=nothing)
     numbers = [f"{number}" for number in range(200)]
     broker.send([call("quick", number) for number in numbers])
     with opened(make_shard(broker, executor, UNTOUCHED)) as shard:
@@ -107,7 +116,7 @@ def test_an_idle_shard_waits_for_the_next_message() -> None:
 
 
 def test_what_is_claimed_behind_a_slow_task_is_given_back_in_its_order() -> None:
-    broker = MemoryBroker()
+    broker = NotingBroker(MemoryBroker())
     seen: list[QueueStats] = []
 
     def slow(_: str) -> None:
@@ -123,8 +132,8 @@ def test_what_is_claimed_behind_a_slow_task_is_given_back_in_its_order() -> None
         assert seen == [QueueStats(ready=5, leased=1)]
         others = broker.claim(["q"], 9, owner="another", lease_for=60).leases
         assert [lease.deliveries for lease in others] == [1] * 5
-        names = [f"{number}" for number in range(5)]
-        assert [executor.decode(lease).id for lease in others] == names
+        for leases in (broker.released, others):
+            assert [executor.decode(lease).id for lease in leases] == ["0", "1", "2", "3", "4"]
     assert stats(broker) == QueueStats(leased=5)
 
 
