@@ -85,14 +85,15 @@ class Bench:
             start_new_session=True,
         )
 
-    def publish(self, contender: Contender, count: int) -> float:
-        """Send ``count`` tasks one by one from a process of its own; return the seconds it took."""
+    def publish(self, contender: Contender, count: int) -> tuple[float, float]:
+        """Send tasks from a process of its own; return the rates: ``count`` one by one, and many at once."""
         program = str(HERE / "producer.py")
         with self.start(contender, program, contender.module, str(count), output=subprocess.PIPE) as producer:
             output = producer.communicate()[0].decode(errors="replace")
         if producer.returncode:
             raise click.ClickException(f"{contender.name} could not publish:\n{output[-2000:]}")
-        return float(output.splitlines()[-1])
+        one_by_one, at_once = output.splitlines()[-2:]
+        return float(one_by_one), float(at_once)
 
     @cached_property
     def template(self) -> Template:

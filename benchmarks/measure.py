@@ -58,6 +58,8 @@ class Measurement:
     #: ``.delay()`` one by one in one process.
     delays: int
     delays_per_second: float
+    #: The quickest way to send many: ``delay_many``, or a ``group`` where there is none.
+    bulk_per_second: float
 
 
 class _Watch:
@@ -97,7 +99,7 @@ def measure(
     """Return what one round gives; nothing of an earlier one is left in Redis."""
     redis, template = bench.redis, bench.template
     redis.messages.flushall()
-    delay_seconds = bench.publish(contender, load.delays)
+    delays_per_second, bulk_per_second = bench.publish(contender, load.delays)
     redis.messages.flushall()
     tasks = load.tasks_of(contender)
     push(redis.messages, template, WARM_UP)
@@ -134,5 +136,6 @@ def measure(
             idle_pss_bytes=idle_pss,
             drained_pss_bytes=worker.pss,
             delays=load.delays,
-            delays_per_second=load.delays / delay_seconds,
+            delays_per_second=delays_per_second,
+            bulk_per_second=bulk_per_second,
         )

@@ -52,7 +52,7 @@ def write_json(file: Path, setting: dict[str, Any], measurements: Sequence[Measu
 
 
 def print_tables(console: Console, measurements: Sequence[Measurement], names: Sequence[str]) -> None:
-    """Print two tables without and two with results; ratios compare the same round of each side."""
+    """Print three tables without and three with results; ratios compare the same round of each side."""
     for results in (False, True):
         rounds = [m for m in measurements if m.results == results]
         sides = {name: [m for m in rounds if m.contender == name] for name in names}
@@ -61,6 +61,7 @@ def print_tables(console: Console, measurements: Sequence[Measurement], names: S
         if rounds:
             console.print(_throughput(f"Drain of no-op tasks, {setting}", sides, stock))
             console.print(_cost(f"What it takes, {setting}", sides, stock))
+            console.print(_publishing(f"Publishing, {setting}", sides, stock))
 
 
 def _throughput(title: str, sides: Sides, stock: Sequence[str]) -> Table:
@@ -78,7 +79,7 @@ def _throughput(title: str, sides: Sides, stock: Sequence[str]) -> Table:
 
 def _cost(title: str, sides: Sides, stock: Sequence[str]) -> Table:
     ratio = [f"x {name}" for name in stock[:1]]
-    table = _empty_table(title, "start-up s", "PSS MB idle", "PSS MB drained", *ratio, ".delay()/s", *ratio)
+    table = _empty_table(title, "start-up s", "PSS MB idle", "PSS MB drained", *ratio)
     for name, mine in sides.items():
         table.add_row(
             name,
@@ -86,8 +87,21 @@ def _cost(title: str, sides: Sides, stock: Sequence[str]) -> Table:
             _spread([m.idle_pss_bytes / 1e6 for m in mine], ".0f"),
             _spread([m.drained_pss_bytes / 1e6 for m in mine], ".0f"),
             *(_ratio(mine, sides[other], "drained_pss_bytes") for other in stock[:1]),
+        )
+    return table
+
+
+def _publishing(title: str, sides: Sides, stock: Sequence[str]) -> Table:
+    table = _empty_table(
+        title, ".delay()/s", *(f"x {name}" for name in stock[:1]), "bulk/s", "x .delay() of stock"
+    )
+    for name, mine in sides.items():
+        table.add_row(
+            name,
             _spread([m.delays_per_second for m in mine], ",.0f"),
             *(_ratio(mine, sides[other], "delays_per_second") for other in stock[:1]),
+            _spread([m.bulk_per_second for m in mine], ",.0f"),
+            *(_ratio(mine, sides[other], "bulk_per_second", "delays_per_second") for other in stock[:1]),
         )
     return table
 
@@ -100,8 +114,10 @@ def _empty_table(title: str, *headings: str) -> Table:
     return table
 
 
-def _ratio(mine: Sequence[Measurement], others: Sequence[Measurement], field: str) -> str:
-    by_round = {other.round: getattr(other, field) for other in others}
+def _ratio(
+    mine: Sequence[Measurement], others: Sequence[Measurement], field: str, to_field: str | None = None
+) -> str:
+    by_round = {other.round: getattr(other, to_field or field) for other in others}
     return _spread([getattr(m, field) / by_round[m.round] for m in mine], ".2f")
 
 

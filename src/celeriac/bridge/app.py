@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
 import celery
+from celery.app.backends import by_url
+from celery.utils.imports import symbol_by_name
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
+from celeriac.bridge.batches import BatchScope
+from celeriac.bridge.bulk import Calls, call_many
 from celeriac.bridge.configuration import read_settings, single_url
+from celeriac.bridge.task import with_bulk_calls
 from celeriac.brokers.connect import scheme_of
 from celeriac.core.layer import Layer
 
@@ -17,6 +22,8 @@ __all__ = ["Celery"]
 
 #: kombu transports of ours, by URL scheme; kombu has one of its own for the others.
 _TRANSPORTS = {"sqlite": "celeriac.bridge.transport:SqliteTransport"}
+#: Celery's result backends that ours stand in for. Subclasses of them, Celery's own too, stay as they are.
+_RESULT_BACKENDS = {"celery.backends.redis.RedisBackend": "celeriac.bridge.redis_results:RedisResults"}
 
 
 class Celery(celery.Celery):
@@ -51,6 +58,43 @@ class Celery(celery.Celery):
             return float(moment.timestamp())
         except (AttributeError, TypeError, ValueError, OverflowError):
             return None
+
+    def send_task(self, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        result = None if rest else self.amqp.send_plain(name, args, kwargs, options)
+        if result is None:
+            result = super().send_task(name, args, kwargs, *rest, **options)
+        return result
+
+    def send_many(self, signatures: Iterable[Any]) -> list[Any]:
+        """Publish each signature, in their order, in batches; return what ``apply_async`` gives for each."""
+        with BatchScope(super().producer_or_acquire(), self.amqp.batches, whole=True) as producer:
+            return [signature.apply_async(producer=producer) for signature in signatures]
+
+    def apply_many(self, task: Any, calls: Calls, options: dict[str, Any]) -> Sequence[Any]:
+        """What ``task.apply_many`` does."""
+        batches = self.amqp.batches
+        with BatchScope(super().producer_or_acquire(), batches, whole=True) as producer:
+            return call_many(self, task, calls, options, producer=producer, batch=batches.of(producer))
+
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        context = super().producer_or_acquire(producer)
+        if producer is not None:
+            return context
+        return BatchScope(context, self.amqp.batches, whole=False)
+
+    def create_task_cls(self) -> Any:
+        return self.subclass_with_self(
+            with_bulk_calls(symbol_by_name(self.task_cls)),
+            name="Task",
+            attribute="_app",
+            keep_reduce=True,
+            abstract=True,
+        )
+
+    def _get_backend(self) -> Any:
+        backend, url = by_url(self.backend_cls or self.conf.result_backend, self.loader)
+        ours = _RESULT_BACKENDS.get(f"{backend.__module__}.{backend.__qualname__}")
+        return (symbol_by_name(ours) if ours else backend)(app=self, url=url)
 
     def _connection(self, url: Any, *args: Any, transport: Any = None, **kwargs: Any) -> Any:
         if transport is None and not self.conf.broker_transport:

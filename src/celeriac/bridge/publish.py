@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import msgspec
@@ -12,7 +13,9 @@ from celery.app.amqp import AMQP
 from kombu.exceptions import OperationalError
 from kombu.utils.functional import retry_over_time
 
+from celeriac.bridge.batches import Batch, Batches
 from celeriac.bridge.configuration import broker_for, single_url
+from celeriac.bridge.plain_calls import PlainCalls
 from celeriac.bridge.wire import encode
 from celeriac.core.errors import BrokerError, BrokerUnavailable
 from celeriac.core.message import Message
@@ -60,13 +63,53 @@ class FastAMQP(AMQP):
     else goes out as Celery itself would send it.
     """
 
+    @cached_property
+    def publishers(self) -> ThreadPublishers | None:
+        """Where plain messages go; None if the app's broker is none of ours."""
+        url = single_url(self.app.conf.broker_write_url)
+        return ThreadPublishers(self.app, url) if url and self.app.owns_transport(url) else None
+
+    @cached_property
+    def batches(self) -> Batches:
+        """What groups and bulk calls have ready to be sent."""
+        return Batches(self._send)
+
+    @cached_property
+    def plain_calls(self) -> PlainCalls:
+        """What prepares the messages of plain calls."""
+        return PlainCalls(self)
+
+    def send_plain(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
+        """Publish the task and return its result; do nothing and return None if the call is not plain."""
+        producer = options.get("producer")
+        batch = self.batches.find(producer, options.get("group_id"))
+        if self.publishers is None or (producer is not None and batch is None):
+            return None
+        prepared = self.plain_calls.prepare(name, args, kwargs, options)
+        if prepared is None:
+            return None
+        if batch is not None:
+            batch.add(prepared.message, prepared.retry_policy)
+        else:
+            self.batches.make_way()
+            self._send((prepared.message,), prepared.retry_policy)
+        result = (options.get("result_cls") or self.app.AsyncResult)(prepared.task_id)
+        result.ignored = options.get("ignore_result")
+        if prepared.parent is not None and options.get("add_to_parent", True):
+            prepared.parent.add_trail(result)
+        return result
+
+    def draft_message(
+        self, name: str, message: Any, options: dict[str, Any]
+    ) -> tuple[Message, dict[str, Any] | None] | None:
+        """Return what would be sent, and its retry policy; None if it is not plain."""
+        draft = None if any(map(options.get, _NOT_PLAIN)) else self._draft(name, message, options)
+        return None if draft is None else (self._message(draft), draft.retry_policy if draft.retry else None)
+
     def _create_task_sender(self) -> Callable[..., Any]:
         stock: Callable[..., Any] = super()._create_task_sender()
-        conf = self.app.conf
-        url = single_url(conf.broker_write_url)
-        if url is None or not self.app.owns_transport(url):
+        if self.publishers is None:
             return stock
-        publishers = ThreadPublishers(self.app, url)
         home = _place(self.app.connection_for_write())
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
@@ -74,8 +117,9 @@ class FastAMQP(AMQP):
             if _place(producer.connection) == home and not any(map(options.get, _NOT_PLAIN)):
                 draft = self._draft(name, message, options)
             if draft is None:
+                self.batches.make_way()
                 return stock(producer, name, message, **options)
-            self._publish(draft, publishers.get())
+            self._publish(draft, self.batches.find(producer, draft.headers.get("group")))
             if message.sent_event:
                 dispatcher = options.get("event_dispatcher") or self._event_dispatcher
                 _send_event(dispatcher, producer, draft, message.sent_event)
@@ -116,20 +160,30 @@ class FastAMQP(AMQP):
             retry_policy={**conf.task_publish_retry_policy, **(options.get("retry_policy") or {})},
         )
 
-    def _publish(self, draft: _Draft, publisher: Publisher) -> None:
-        queue = draft.queue.name
+    def _publish(self, draft: _Draft, batch: Batch | None) -> None:
         if signals.before_task_publish.receivers:
             signals.before_task_publish.send(
                 sender=draft.name,
                 body=draft.body,
                 exchange="",
-                routing_key=queue,
+                routing_key=draft.queue.name,
                 declare=[draft.queue],
                 headers=draft.headers,
                 properties=draft.properties,
                 retry_policy=draft.retry_policy,
             )
+        message = self._message(draft)
+        retry_policy = draft.retry_policy if draft.retry else None
+        if batch is None:
+            self.batches.make_way()
+            self._send((message,), retry_policy)
+            _published(draft)
+        else:
+            batch.add(message, retry_policy, partial(_published, draft))
+
+    def _message(self, draft: _Draft) -> Message:
         properties = _finished(draft.properties, draft.delivery_mode)
+        queue = draft.queue.name
         payload = encode(
             draft.body,
             headers=draft.headers,
@@ -137,17 +191,27 @@ class FastAMQP(AMQP):
             queue=queue,
             serializer=draft.serializer,
         )
-        message = Message(
+        return Message(
             queue=queue,
             payload=payload,
             priority=_priority(properties["priority"]),
             due=self.app.due_time(draft.headers.get("eta")),
         )
-        _send(publisher, message, draft.retry_policy if draft.retry else None)
-        if signals.after_task_publish.receivers:
-            signals.after_task_publish.send(
-                sender=draft.name, body=draft.body, headers=draft.headers, exchange="", routing_key=queue
-            )
+
+    def _send(self, messages: Sequence[Message], retry_policy: dict[str, Any] | None) -> None:
+        if self.publishers is not None:  # and without them nothing is drafted
+            _send(self.publishers.get(), messages, retry_policy)
+
+
+def _published(draft: _Draft) -> None:
+    if signals.after_task_publish.receivers:
+        signals.after_task_publish.send(
+            sender=draft.name,
+            body=draft.body,
+            headers=draft.headers,
+            exchange="",
+            routing_key=draft.queue.name,
+        )
 
 
 #: Options with which a message goes out as Celery itself would send it.
@@ -211,15 +275,15 @@ def _priority(priority: Any) -> int:
         return 0
 
 
-def _send(publisher: Publisher, message: Message, retry_policy: dict[str, Any] | None) -> None:
+def _send(publisher: Publisher, messages: Sequence[Message], retry_policy: dict[str, Any] | None) -> None:
     """Publish, retrying as Celery's policy says; raise kombu's OperationalError as Celery does."""
     try:
         if retry_policy is None:
-            publisher.publish((message,))
+            publisher.publish(messages)
             return
         given = {key: value for key, value in retry_policy.items() if key in _RETRY_OPTIONS}
         policy = {**_RETRY_DEFAULTS, **given}
-        retry_over_time(publisher.publish, BrokerUnavailable, args=((message,),), **policy)
+        retry_over_time(publisher.publish, BrokerUnavailable, args=(messages,), **policy)
     except BrokerError as error:
         raise OperationalError(str(error)) from error
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from celeriac.brokers.redis_doorbell import Doorbell
+from celeriac.brokers.redis_pusher import Pusher
 from celeriac.core.broker import Features, Promoted, QueueStats
 from celeriac.core.errors import BrokerError, BrokerUnavailable, ConfigurationError, MissingExtra
 from celeriac.core.lease import Claimed, DeadLetter, Eviction, Lease, Reaped, Scheduled
@@ -75,6 +76,7 @@ class RedisBroker:
             self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
         except ValueError as error:
             raise ConfigurationError(f"{url!r} is not a Redis URL: {error}") from None
+        self._pusher = Pusher(self._redis)
         self._prefix = key_prefix
         self._ours = f"{key_prefix}celeriac:"
         self._steps = sorted(priority_steps)
@@ -110,12 +112,12 @@ class RedisBroker:
     def send(self, messages: Sequence[Message]) -> None:
         with _translated():
             if len(messages) == 1:
-                self._redis.lpush(self._key(messages[0]), messages[0].payload)
+                self._pusher.push(self._key(messages[0]), (messages[0].payload,))
                 return
             for key, group in groupby(messages, self._key):
                 payloads = [message.payload for message in group]
                 for start in range(0, len(payloads), _SEND_CHUNK):
-                    self._redis.lpush(key, *payloads[start : start + _SEND_CHUNK])
+                    self._pusher.push(key, payloads[start : start + _SEND_CHUNK])
 
     # -- Leases
 
@@ -244,6 +246,7 @@ class RedisBroker:
         if self._doorbell is not None:
             self._doorbell.close()
             self._doorbell = None
+        self._pusher.close()
         self._redis.close()
 
     # -- Parts of the above

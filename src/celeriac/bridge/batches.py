@@ -1,0 +1,126 @@
+"""Messages that are published together, where the caller has more of them coming."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final
+
+import msgspec
+
+from celeriac.core.message import Message
+
+__all__ = ["Batch", "BatchScope", "Batches", "Send"]
+
+#: Publishes messages with one retry policy of Celery's, or none.
+Send = Callable[[Sequence[Message], dict[str, Any] | None], None]
+
+MOST_MESSAGES: Final = 1000
+MOST_BYTES: Final = 1 << 22
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    message: Message
+    published: Callable[[], None] | None
+
+
+class Batch:
+    """Messages in their order, sent whenever there are many and in the end."""
+
+    def __init__(self, send: Send, *, whole: bool) -> None:
+        """``whole``: everything goes in here that comes with its producer, not only a group's tasks."""
+        self.whole = whole
+        self.thread = threading.get_ident()
+        self._send = send
+        self._waiting: list[_Waiting] = []
+        self._bytes = 0
+        self._policy: dict[str, Any] | None = None
+
+    def add(
+        self,
+        message: Message,
+        retry_policy: dict[str, Any] | None,
+        published: Callable[[], None] | None = None,
+    ) -> None:
+        """The message is sent at the next flush, and ``published`` is called after that."""
+        if self._waiting and retry_policy != self._policy:
+            self.flush()
+        self._policy = retry_policy
+        self._waiting.append(_Waiting(message, published))
+        self._bytes += len(message.payload)
+        if len(self._waiting) >= MOST_MESSAGES or self._bytes >= MOST_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """All messages are sent in one call; if this raises, none of them is sent again."""
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if waiting:
+            self._send([one.message for one in waiting], self._policy)
+            for one in waiting:
+                if one.published is not None:
+                    one.published()
+
+
+class Batches:
+    """The open batches of an app, each found by the producer that stands for it.
+
+    Celery hands a producer from a group to each of its tasks. It is taken from a pool, so that nobody
+    else has it meanwhile.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._open: dict[int, Batch] = {}
+
+    def open(self, producer: Any, *, whole: bool) -> None:
+        """What comes with the producer is collected from now on, until ``close``."""
+        self._open[id(producer)] = Batch(self._send, whole=whole)
+
+    def of(self, producer: Any) -> Batch:
+        """Return the open batch of the producer."""
+        return self._open[id(producer)]
+
+    def close(self, producer: Any, *, failed: bool) -> None:
+        """All that was collected is sent; of a whole batch that failed, nothing more is.
+
+        Of a group that fails, Celery has sent what came before the error.
+        """
+        batch = self._open.pop(id(producer), None)
+        if batch is not None and not (failed and batch.whole):
+            batch.flush()
+
+    def find(self, producer: Any, group: Any) -> Batch | None:
+        """Return the batch for a message with this producer and group, if it may wait for others."""
+        if producer is None or not self._open:
+            return None
+        batch = self._open.get(id(producer))
+        return batch if batch is not None and (batch.whole or group is not None) else None
+
+    def make_way(self) -> None:
+        """All that this thread has collected is sent, as what comes next goes out by itself."""
+        if self._open:
+            mine = threading.get_ident()
+            for batch in [batch for batch in list(self._open.values()) if batch.thread == mine]:
+                batch.flush()
+
+
+class BatchScope:
+    """Celery's producer for the time of a block, at whose end everything collected with it is sent."""
+
+    def __init__(self, producer: AbstractContextManager[Any], batches: Batches, *, whole: bool) -> None:
+        self._context = producer
+        self._batches = batches
+        self._whole = whole
+        self._producer: Any = None
+
+    def __enter__(self) -> Any:
+        self._producer = self._context.__enter__()
+        self._batches.open(self._producer, whole=self._whole)
+        return self._producer
+
+    def __exit__(self, *exc_info: Any) -> None:
+        try:
+            self._batches.close(self._producer, failed=exc_info[0] is not None)
+        finally:
+            self._context.__exit__(*exc_info)

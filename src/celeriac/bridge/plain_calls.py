@@ -1,0 +1,214 @@
+"""Tasks whose call leaves nothing to decide: one envelope filled in from a template, no producer, no router.
+
+Celery's own message factory and router make the first message of each kind of call, with blanks where
+messages differ; the others of that kind are filled in. So the messages are Celery's to the letter,
+and whatever is unusual is not plain and goes through Celery's ``send_task``.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import os
+import threading
+from collections.abc import Iterator
+from itertools import count
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+from celery import signals
+from celery.app.routes import MapRoute
+from celery.backends.base import Backend
+from celery.utils.functional import maybe_list
+from kombu.serialization import registry
+from kombu.utils.json import JSONEncoder
+from kombu.utils.json import dumps as kombu_dumps
+
+from celeriac.bridge.argsrepr import short_repr
+from celeriac.bridge.template import Template, cut_template, fresh_id, new_blanks
+from celeriac.core.message import Message
+
+__all__ = ["PlainCalls", "Prepared"]
+
+#: Options that differ from message to message of one kind of call, or that stay with the caller.
+VARYING: Final = frozenset(
+    {
+        *("add_to_parent", "chain", "chord", "group_id", "group_index", "link", "link_error"),
+        *("parent_id", "producer", "result_cls", "root_id", "task_id", "task_type"),
+    }
+)
+#: Options that, with a value, are for Celery's own way.
+UNUSUAL: Final = frozenset({"connection", "countdown", "eta", "expires", "headers", "publisher", "router"})
+_EMBEDDED: Final = frozenset({"link", "link_error", "chain", "chord"})
+_NOTHING_EMBEDDED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+#: Options that Celery's message factory takes, and its sender does not.
+_HEADER_OPTIONS: Final = (
+    *("ignore_result", "replaced_task_nesting", "reply_to", "retries", "shadow"),
+    *("soft_time_limit", "time_limit"),
+)
+_MOST_TEMPLATES: Final = 500
+
+_to_json = msgspec.json.Encoder().encode
+_body = JSONEncoder()
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """The message of a plain call, not sent yet."""
+
+    message: Message
+    task_id: str
+    retry_policy: dict[str, Any] | None
+    #: The task that makes the call, if one does.
+    parent: Any
+
+
+class _Kinds(threading.local):
+    """The templates of one thread, as a message names its thread; none for kinds that are not plain."""
+
+    def __init__(self) -> None:
+        self.made_for: Any = None
+        self.templates: dict[Any, Template | None] = {}
+        #: Delivery tags: a random beginning that no other thread or process has, and a number.
+        self.tags = b""
+        self.numbers: Iterator[int] = count()
+
+
+class PlainCalls:
+    """Prepares the messages of plain calls of one app."""
+
+    def __init__(self, amqp: Any) -> None:
+        self._amqp = amqp
+        self._app = amqp.app
+        self._kinds = _Kinds()
+        self._repr_levels = 3
+
+    def prepare(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Prepared | None:
+        """Return the call's message; None if the call is not plain."""
+        template = self.template_for(name, options)
+        if template is None:
+            return None
+        return self.fill(template, args or (), kwargs or {}, options, self._app.current_worker_task)
+
+    def template_for(self, name: str, options: dict[str, Any]) -> Template | None:
+        """Return what messages of such calls are filled in from now; None if they are not plain."""
+        if signals.before_task_publish.receivers or signals.after_task_publish.receivers:
+            return None
+        if options.get("ignore_result") or _needs_no_word(self._app.backend):
+            return self._template(name, options)
+        return None
+
+    def fill(
+        self, template: Template, args: Any, kwargs: Any, options: dict[str, Any], parent: Any
+    ) -> Prepared | None:
+        """Return the message of a call made by the task ``parent``; None if its arguments are not plain."""
+        if type(args) not in (tuple, list) or type(kwargs) is not dict:
+            return None
+        task_id = options.get("task_id") or fresh_id()
+        try:
+            values = self._values(task_id, parent, args, kwargs, options)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return None  # Celery's own way says what is wrong, or knows how to write it
+        return Prepared(template.fill(values), task_id, template.retry_policy, parent)
+
+    def _values(
+        self, task_id: str, parent: Any, args: Any, kwargs: Any, options: dict[str, Any]
+    ) -> tuple[bytes, ...]:
+        root_id, parent_id = options.get("root_id"), options.get("parent_id")
+        if parent is not None:
+            root_id = root_id or parent.request.root_id or parent.request.id
+            parent_id = parent_id or parent.request.id
+        embed = _NOTHING_EMBEDDED
+        if not _EMBEDDED.isdisjoint(options):
+            embed = {
+                "callbacks": maybe_list(options.get("link")),
+                "errbacks": maybe_list(options.get("link_error")),
+                "chain": options.get("chain"),
+                "chord": options.get("chord"),
+            }
+        body = _body.encode((args, kwargs, embed)).encode()
+        amqp, levels = self._amqp, self._repr_levels
+        return (
+            _to_json(task_id),
+            _to_json(root_id or task_id),
+            _to_json(parent_id),
+            _to_json(options.get("group_id")),
+            _to_json(options.get("group_index")),
+            _to_json(short_repr(args, amqp.argsrepr_maxsize, levels)),
+            _to_json(short_repr(kwargs, amqp.kwargsrepr_maxsize, levels)) if kwargs else b'"{}"',
+            b'"%b"' % binascii.b2a_base64(body, newline=False),
+            b'"%b%012x"' % (self._kinds.tags, next(self._kinds.numbers)),
+        )
+
+    def _template(self, name: str, options: dict[str, Any]) -> Template | None:
+        conf, kinds = self._app.conf, self._kinds
+        made_for = (os.getpid(), self._amqp.router, conf.changes)
+        if made_for != kinds.made_for:
+            kinds.made_for = (*made_for[:2], dict(conf.changes))
+            kinds.templates = {}
+            kinds.tags = str(uuid4())[:24].encode()
+            self._repr_levels = conf.get("task_repr_maxlevels", 3)
+        key: list[Any] = [name]
+        for option, value in options.items():
+            if option in VARYING:
+                continue
+            if type(value) not in _SCALARS or (option in UNUSUAL and value is not None):
+                return None
+            key += (option, value)
+        kind = tuple(key)
+        if kind not in kinds.templates:
+            if len(kinds.templates) > _MOST_TEMPLATES:
+                kinds.templates.clear()
+            kinds.templates[kind] = self._make_template(name, options)
+        return kinds.templates[kind]
+
+    def _make_template(self, name: str, options: dict[str, Any]) -> Template | None:
+        """Return a template made from a message of Celery's own; None if this kind of call is not plain."""
+        conf = self._app.conf
+        if conf.task_send_sent_event or conf.task_always_eager or conf.task_inherit_parent_priority:
+            return None
+        if conf.task_protocol != 2 or not all(type(route) is MapRoute for route in self._amqp.router.routes):
+            return None
+        if options.get("task_type") is None and name in self._app._tasks:
+            return None  # Celery looks up the task's own options
+        blanks = new_blanks()
+        options = {key: value for key, value in options.items() if key not in VARYING | UNUSUAL}
+        header = {key: options.pop(key, None) for key in _HEADER_OPTIONS}
+        route_name = options.pop("route_name", None)
+        options = self._amqp.router.route(options, route_name or name, (), {}, None)
+        if not _is_json(options.get("serializer") or conf.task_serializer):
+            return None
+        header["retries"] = header["retries"] or 0
+        header["replaced_task_nesting"] = header["replaced_task_nesting"] or 0
+        header["reply_to"] = header["reply_to"] or self._app.thread_oid
+        message = self._amqp.create_task_message(
+            blanks["id"],
+            name,
+            group_id=blanks["group"],
+            group_index=blanks["group_index"],
+            root_id=blanks["root"],
+            parent_id=blanks["parent"],
+            argsrepr=blanks["argsrepr"],
+            kwargsrepr=blanks["kwargsrepr"],
+            **header,
+            **options,
+        )
+        drafted = self._amqp.draft_message(name, message, options)
+        if drafted is None:
+            return None
+        sample, retry_policy = drafted
+        envelope = json.loads(sample.payload)
+        blanks["body"], blanks["tag"] = envelope["body"], envelope["properties"]["delivery_tag"]
+        return cut_template(
+            sample.payload, blanks, queue=sample.queue, priority=sample.priority, retry_policy=retry_policy
+        )
+
+
+def _needs_no_word(backend: Any) -> bool:
+    """Whether the result backend has nothing to do when a task is published."""
+    return type(backend).on_task_call is Backend.on_task_call or getattr(backend, "is_lazy", False)
+
+
+def _is_json(serializer: str) -> bool:
+    return serializer == "json" and registry._encoders["json"][2] is kombu_dumps
