@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+import pytest
 from msgspec import structs
 
 from celeriac.brokers.memory import MemoryBroker
@@ -18,6 +21,7 @@ from celeriac.core.executor import Bury, Outcome, Release
 from celeriac.core.lease import Claimed, Eviction, Lease
 from celeriac.core.message import Message
 from celeriac.core.settings import Settings
+from celeriac.engine import shard as shard_module
 from celeriac.engine.shard import Shard
 from celeriac.engine.solo import Solo
 from celeriac.engine.supervisor import new_spec
@@ -206,31 +210,43 @@ def test_stopped_by_the_running_task_it_settles_that_and_gives_back_the_rest() -
 
 
 @contextmanager
-def on_alarm(handle: Callable[[], None], after: float) -> Iterator[None]:
+def on_signal(handle: Callable[[], None], after: float) -> Iterator[None]:
+    """Have this process handle a signal some time later, as a shard handles its supervisor's."""
+
     def handler(_number: int, _frame: FrameType | None) -> None:
         handle()
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, after)
+    before = signal.signal(signal.SIGUSR1, handler)
+    timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_signal_ends_a_wait_for_messages_at_once() -> None:
-    shard = make_shard(MemoryBroker(), PlainExecutor())
-    with opened(shard), on_alarm(shard.stop, after=0.05):
-        shard.work(600)
+    ended: list[float] = []
+
+    class Waited(FlakyBroker):
+        def wait(self, queues: Sequence[str], timeout: float) -> None:
+            super().wait(queues, timeout)
+            ended.append(timeout)
+
+    shard = make_shard(Waited(MemoryBroker()), PlainExecutor())
+    with opened(shard), on_signal(shard.stop, after=0.05):
+        shard.work(5)
     assert not shard.wanted
+    assert ended == []
 
 
-def test_a_signal_ends_a_wait_for_the_broker_at_once() -> None:
+def test_a_signal_ends_a_wait_for_the_broker_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_module, "_RETRY_FIRST", 600.0)
     broker = FlakyBroker(MemoryBroker())
     broker.away = True
     shard = make_shard(broker, PlainExecutor())
-    with on_alarm(shard.stop, after=0.05):
+    with on_signal(shard.stop, after=0.05):
         shard.run()
     assert broker.calls == ["claim"]
 
