@@ -359,6 +359,8 @@ def _hold(backend: Any) -> Any:
 def _store_errors(app: Any) -> Iterator[None]:
     try:
         yield
+    except BrokerUnavailable:
+        raise
     except Exception as error:
         # Results are stored before acks, so nothing has been settled yet and all of it is kept.
         if isinstance(error, OperationalError) or app.backend.exception_safe_to_retry(error):

@@ -20,11 +20,14 @@ class TimeLimits(NamedTuple):
     soft: float | None
 
 
+#: This very object says that there is nothing to look at for each task.
 NO_LIMITS = TimeLimits(None, None)
 
 
 def worker_limits(worker: Any) -> TimeLimits:
     """Return what ``--time-limit`` and ``--soft-time-limit`` ask for."""
+    if not (worker.time_limit or worker.soft_time_limit):
+        return NO_LIMITS
     return TimeLimits(worker.time_limit, worker.soft_time_limit)
 
 

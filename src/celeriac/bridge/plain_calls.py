@@ -39,7 +39,12 @@ VARYING: Final = frozenset(
     }
 )
 #: Options that, with a value, are for Celery's own way.
-UNUSUAL: Final = frozenset({"connection", "countdown", "eta", "expires", "headers", "publisher", "router"})
+UNUSUAL: Final = frozenset(
+    {
+        *("argsrepr", "connection", "countdown", "eta", "expires", "headers", "kwargsrepr"),
+        *("publisher", "router"),
+    }
+)
 _EMBEDDED: Final = frozenset({"link", "link_error", "chain", "chord"})
 _NOTHING_EMBEDDED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})

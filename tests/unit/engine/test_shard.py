@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+import pytest
 from msgspec import structs
 
 from celeriac.brokers.memory import MemoryBroker
 from celeriac.core.broker import Broker, QueueStats
 from celeriac.core.events import Events
 from celeriac.core.executor import Bury, Outcome, Release
-from celeriac.core.lease import Eviction
+from celeriac.core.lease import Claimed, Eviction, Lease
 from celeriac.core.message import Message
 from celeriac.core.settings import Settings
+from celeriac.engine import shard as shard_module
 from celeriac.engine.note import Note, read_notes
 from celeriac.engine.shard import Shard
 from celeriac.engine.solo import Solo
@@ -75,18 +79,27 @@ def nothing(_: str) -> None:
     """Does nothing, quickly."""
 
 
-class SizedBroker(FlakyBroker):
-    """Also writes down how many messages each claim asked for."""
+class NotingBroker(FlakyBroker):
+    """Also writes down how many messages each claim asked for, and what was released."""
 
-    sizes: list[int]
+    def __init__(self, inner: Broker) -> None:
+        super().__init__(inner)
+        self.sizes: list[int] = []
+        self.released: list[Lease] = []
 
-    def claim(self, *args, **options):  # type: ignore[no-untyped-def]
-        self.sizes = [*getattr(self, "sizes", []), args[1]]
-        return super().claim(*args, **options)
+    def claim(
+        self, queues: Sequence[str], n: int, *, owner: str, lease_for: float, ack: Sequence[Lease] = ()
+    ) -> Claimed:
+        self.sizes.append(n)
+        return super().claim(queues, n, owner=owner, lease_for=lease_for, ack=ack)
+
+    def release(self, leases: Sequence[Lease]) -> Sequence[Lease]:
+        self.released += leases
+        return super().release(leases)
 
 
 def test_batches_grow_and_everything_runs_once_in_order() -> None:
-    broker, executor = SizedBroker(MemoryBroker()), PlainExecutor(quick=nothing)
+    broker, executor = NotingBroker(MemoryBroker()), PlainExecutor(quick=nothing)
     numbers = [f"{number}" for number in range(200)]
     broker.send([call("quick", number) for number in numbers])
     with opened(make_shard(broker, executor, UNTOUCHED)) as shard:
@@ -108,7 +121,7 @@ def test_an_idle_shard_waits_for_the_next_message() -> None:
 
 
 def test_what_is_claimed_behind_a_slow_task_is_given_back_in_its_order() -> None:
-    broker = MemoryBroker()
+    broker = NotingBroker(MemoryBroker())
     seen: list[QueueStats] = []
 
     def slow(_: str) -> None:
@@ -124,8 +137,8 @@ def test_what_is_claimed_behind_a_slow_task_is_given_back_in_its_order() -> None
         assert seen == [QueueStats(ready=5, leased=1)]
         others = broker.claim(["q"], 9, owner="another", lease_for=60).leases
         assert [lease.deliveries for lease in others] == [1] * 5
-        names = [f"{number}" for number in range(5)]
-        assert [executor.decode(lease).id for lease in others] == names
+        for leases in (broker.released, others):
+            assert [executor.decode(lease).id for lease in leases] == ["0", "1", "2", "3", "4"]
     assert stats(broker) == QueueStats(leased=5)
 
 
@@ -198,31 +211,43 @@ def test_stopped_by_the_running_task_it_settles_that_and_gives_back_the_rest() -
 
 
 @contextmanager
-def on_alarm(handle: Callable[[], None], after: float) -> Iterator[None]:
+def on_signal(handle: Callable[[], None], after: float) -> Iterator[None]:
+    """Have this process handle a signal some time later, as a shard handles its supervisor's."""
+
     def handler(_number: int, _frame: FrameType | None) -> None:
         handle()
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, after)
+    before = signal.signal(signal.SIGUSR1, handler)
+    timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_signal_ends_a_wait_for_messages_at_once() -> None:
-    shard = make_shard(MemoryBroker(), PlainExecutor())
-    with opened(shard), on_alarm(shard.stop, after=0.05):
-        shard.work(600)
+    ended: list[float] = []
+
+    class Waited(FlakyBroker):
+        def wait(self, queues: Sequence[str], timeout: float) -> None:
+            super().wait(queues, timeout)
+            ended.append(timeout)
+
+    shard = make_shard(Waited(MemoryBroker()), PlainExecutor())
+    with opened(shard), on_signal(shard.stop, after=0.05):
+        shard.work(5)
     assert not shard.wanted
+    assert ended == []
 
 
-def test_a_signal_ends_a_wait_for_the_broker_at_once() -> None:
+def test_a_signal_ends_a_wait_for_the_broker_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard_module, "_RETRY_FIRST", 600.0)
     broker = FlakyBroker(MemoryBroker())
     broker.away = True
     shard = make_shard(broker, PlainExecutor())
-    with on_alarm(shard.stop, after=0.05):
+    with on_signal(shard.stop, after=0.05):
         shard.run()
     assert broker.calls == ["claim"]
 
