@@ -77,6 +77,17 @@ def test_a_revoked_task_does_not_start(stage: Stage, remote: Remote) -> None:
     assert "Discarding revoked task" in worker.text
 
 
+def test_a_revoked_task_does_not_start_in_a_solo_worker(stage: Stage, remote: Remote) -> None:
+    with stage.worker("-P", "solo", "-n", NODE) as worker:
+        assert remote("revoke", task_id=["bad"], terminate=True) == {"ok": "terminate: tasks unknown"}
+        bad = stage.send("early", "bad", task_id="bad")
+        assert stage.send("early", "good").get(timeout=10) == "good"
+        wait_until(lambda: bad.state == "REVOKED")
+        assert "one process" in remote("pool_grow", n=1)["error"]
+        assert worker.stop() == 0
+    assert stage.ledger.keys("started") == {"good"}
+
+
 @pytest.mark.parametrize("task", ["effect", "early"])
 def test_a_terminated_task_is_revoked_and_never_again_run(stage: Stage, remote: Remote, task: str) -> None:
     with stage.worker("-c", "2", "-n", NODE) as worker:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from celery.events.state import State
 
 from tests.monitor import Event, monitor
-from tests.servers import wait_until
+from tests.servers import redis_server, wait_until
 from tests.stage import APP, Stage
 from tests.workers import worker
 
@@ -147,3 +148,20 @@ def test_a_running_task_is_told_of_while_it_runs_and_silence_is_kept(stage: Stag
         news.wait_for("task-started", result.id)
         worker.kill_group()
     assert not [event for event in news.events if event["type"].startswith("worker-")]
+
+
+def test_events_come_back_after_the_broker_was_away(tmp_path: Path) -> None:
+    with redis_server() as redis:
+        stage = Stage(tmp_path, redis)
+        with stage.worker("-c", "1", "-E", "-n", "one@test") as worker:
+            with monitor(stage.app) as news:
+                first = stage.send("add", 1, 2)
+                news.wait_for("task-succeeded", first.id)
+            redis.stop()
+            worker.wait_log("Heartbeats cannot be sent")
+            redis.start()
+            with monitor(stage.app) as news:
+                news.wait_for("worker-heartbeat")
+                second = stage.send("add", 3, 4)
+                assert news.wait_for("task-succeeded", second.id)["result"] == "7"
+            assert worker.stop() == 0

@@ -113,6 +113,9 @@ def test_flower_knows_the_worker_and_its_tasks(watched: tuple[Stage, WorkerProce
     assert [queue["name"] for queue in about["active_queues"]] == ["celery"]
     assert about["conf"]["broker_url"].startswith(stage.url.partition(":")[0])
 
+    if stage.prefix:  # it knows no SQLite
+        [length] = flower.api("queues/length")["active_queues"]
+        assert length["name"] == "celery"
     for page in ("/workers", f"/worker/{NODE}", "/tasks", f"/task/{sent['SUCCESS'].id}"):
         assert "Flower" in flower.page(page)
     assert f'flower_worker_online{{worker="{NODE}"}} 1.0' in flower.page("/metrics")

@@ -66,10 +66,9 @@ class Heart:
     def stop(self) -> None:
         """Tell that the worker goes, and close the connection."""
         if self._beats:
-            self._beats = False
             self._send("worker-offline")
-            self.dispatcher.close()
-            self.dispatcher.connection.release()
+        self.dispatcher.close()
+        self.dispatcher.connection.release()
 
     def _send(self, kind: str) -> None:
         if heartbeat_sent.receivers:

@@ -160,7 +160,7 @@ class Supervisor:
     def stop(self) -> None:
         """Ask every shard to finish what it runs and give back the rest (warm)."""
         self._stopping = True
-        self.restart()
+        self._ask_all_to_stop()
 
     def kill(self) -> None:
         """Kill every shard; what ran goes back, or, if it must not start twice, is buried (cold)."""
@@ -221,9 +221,7 @@ class Supervisor:
 
     def restart(self) -> None:
         """Replace every shard once it has finished what it runs."""
-        for shard in self.shards.values():
-            shard.ask_at = 0.0
-        self._ask_to_stop(time.monotonic())
+        self._ask_all_to_stop()
 
     def terminate(self, ids: Iterable[str]) -> None:
         """Kill the shards that run these jobs; the messages leave for good, as ``TERMINATED``."""
@@ -299,6 +297,11 @@ class Supervisor:
                 shard.condemned[note.lease] = TERMINATED
                 self._terminations.done(note.id)
             os.kill(pid, signal.SIGKILL if found else signal.SIGCONT)
+
+    def _ask_all_to_stop(self) -> None:
+        for shard in self.shards.values():
+            shard.ask_at = 0.0
+        self._ask_to_stop(time.monotonic())
 
     def _ask_to_stop(self, now: float) -> None:
         for shard in self.shards.values():
