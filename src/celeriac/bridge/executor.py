@@ -27,7 +27,7 @@ from kombu.utils.encoding import safe_repr
 
 from celeriac.bridge.limits import NO_LIMITS, TimeLimits, soft_time_limit
 from celeriac.bridge.orders import Orders
-from celeriac.bridge.requests import stock_request
+from celeriac.bridge.requests import acks_on_failure, stock_request
 from celeriac.bridge.running import announce_terminated, describe_running
 from celeriac.bridge.wire import Delivered, decode
 from celeriac.core.errors import BrokerUnavailable, MalformedMessage
@@ -258,7 +258,7 @@ class CeleryExecutor:
     def _outcome(self, job: CeleryJob, info: Any) -> Outcome:
         if info.state == states.REJECTED:
             return self._rejected(job, info.retval)
-        if info.state == states.FAILURE and job.task.acks_late and not _acks_on_failure(job.task):
+        if info.state == states.FAILURE and job.task.acks_late and not acks_on_failure(job.task):
             return Bury("it failed, and its task does not acknowledge failures")
         if info.state == states.FAILURE and getattr(job.task, "dead_letter", False):
             return Bury(_failure(job, info.retval))
@@ -323,11 +323,6 @@ def _send_failure(task: Any, delivered: Delivered, error: Exception) -> None:
         traceback=None,
         einfo=None,
     )
-
-
-def _acks_on_failure(task: Any) -> bool:
-    """Whether a failure is acked; until Celery 5.7 there was one setting for failures and timeouts."""
-    return bool(getattr(task, "acks_on_failure", task.acks_on_failure_or_timeout))
 
 
 def _time_limits(header: Any) -> tuple[float | None, float | None]:

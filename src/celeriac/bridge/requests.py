@@ -9,7 +9,7 @@ from kombu.message import Message
 
 from celeriac.bridge.wire import Delivered
 
-__all__ = ["stock_request"]
+__all__ = ["acks_on_failure", "stock_request"]
 
 
 def stock_request(
@@ -42,3 +42,8 @@ def stock_request(
         headers=delivered.headers,
         decoded=True,
     )
+
+
+def acks_on_failure(task: Any) -> bool:
+    """Whether a failure is acked; until Celery 5.7 there was one setting for failures and timeouts."""
+    return bool(getattr(task, "acks_on_failure", task.acks_on_failure_or_timeout))

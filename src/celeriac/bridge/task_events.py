@@ -12,6 +12,8 @@ from celery.utils.serialization import get_pickled_exception
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.utils.encoding import safe_repr, safe_str
 
+from celeriac.bridge.requests import acks_on_failure
+
 __all__ = ["TaskEvents"]
 
 logger = get_logger("celeriac.events")
@@ -93,7 +95,7 @@ class TaskEvents:
         elif info.state == states.REJECTED:
             self.rejected(job, info.retval, einfo)
         elif info.state == states.FAILURE:
-            if job.task.acks_late and not job.task.acks_on_failure_or_timeout:
+            if job.task.acks_late and not acks_on_failure(job.task):
                 self._send(job, "task-rejected", requeue=False)
             self.failed(job, info.retval, einfo.traceback)
 

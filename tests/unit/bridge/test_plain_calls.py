@@ -139,7 +139,15 @@ def test_ids_are_random_uuids() -> None:
 
 def test_each_message_has_an_id_and_a_tag_of_its_own(shop: Shop) -> None:
     shop.add.delay(0, 0)
-    threads = [threading.Thread(target=lambda: [shop.add.delay(1, 2) for _ in range(20)]) for _ in range(3)]
+    together = threading.Barrier(3)  # so that no thread takes over the identity of one that has ended
+
+    def call() -> None:
+        together.wait()
+        for _ in range(20):
+            shop.add.delay(1, 2)
+        together.wait()
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
