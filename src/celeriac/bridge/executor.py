@@ -11,7 +11,7 @@ from logging import INFO
 from typing import Any
 
 from celery import signals, states
-from celery.app.trace import LOG_RECEIVED, build_tracer
+from celery.app.trace import LOG_RECEIVED
 from celery.exceptions import (
     NotRegistered,
     Reject,
@@ -23,6 +23,7 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.serialization import prepare_accept_content
 from kombu.utils.json import dumps as json_dumps
 
+from celeriac.bridge.kept_loop import tracer
 from celeriac.bridge.limits import soft_time_limit
 from celeriac.bridge.requests import stock_request
 from celeriac.bridge.wire import Delivered, decode
@@ -114,9 +115,7 @@ class CeleryExecutor:
         job.started_at = time.time()
         trace = job.task.__trace__
         if trace is None:
-            trace = job.task.__trace__ = build_tracer(
-                job.name, job.task, self._app.loader, self._hostname, app=self._app
-            )
+            trace = job.task.__trace__ = tracer(self._app, job.task, self._hostname)
         try:
             if job.soft_time_limit:
                 with soft_time_limit(job.soft_time_limit):

@@ -14,6 +14,7 @@ from billiard.util import _run_after_forkers, set_pdeathsig
 from celery.concurrency.prefork import process_destructor, process_initializer
 
 from celeriac.bridge.executor import CeleryExecutor
+from celeriac.bridge.kept_loop import await_async_tasks
 from celeriac.bridge.report import log_events
 from celeriac.core.broker import Broker
 from celeriac.core.events import Events
@@ -48,6 +49,7 @@ def run_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec:
 
 def make_shard(app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec) -> Shard:
     """Return a shard that runs the app's tasks in this process."""
+    await_async_tasks(app, hostname)
     executor = CeleryExecutor(app, hostname)
     return Shard(spec, broker, executor, settings, log_events(Events()), app.layers)
 

@@ -1,0 +1,105 @@
+"""``async def`` tasks are what plain ones are, in every pool of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from celery import chain, chord, group
+
+from tests.servers import wait_until
+from tests.stage import Stage
+from tests.workers import WorkerProcess
+
+NATIVE = "tests.apps.native"
+POOLS = {
+    "prefork": ["-c", "2"],
+    "solo": ["-P", "solo"],
+}
+
+
+def sig(stage: Stage, task: str, *args: object, **options: object) -> Any:
+    return stage.app.signature(f"{NATIVE}.{task}", args=args, **options)
+
+
+@pytest.fixture(params=POOLS.values(), ids=POOLS.keys())
+def worker(request: pytest.FixtureRequest, stage: Stage) -> Iterator[WorkerProcess]:
+    """A worker of each pool on each broker."""
+    with stage.worker(*request.param, "-I", NATIVE, SIGNALS="1") as running:
+        yield running
+        assert running.stop() == 0
+        stats = stage.broker().stats(["celery"])["celery"]
+        assert (stats.ready, stats.leased, stats.delayed) == (0, 0, 0)
+
+
+def test_canvas_retries_and_results(stage: Stage, worker: WorkerProcess) -> None:
+    assert sig(stage, "add", 1, 2).delay().get(timeout=10) == 3
+    assert sig(stage, "flaky", "f", 2).delay().get(timeout=10) == 2
+    assert sig(stage, "stubborn", 2).delay().get(timeout=10) == 2
+    assert chain(sig(stage, "add", 1, 2), sig(stage, "add", 3))().get(timeout=10) == 6
+    sums = group(sig(stage, "add", n, n) for n in range(6))
+    assert sums().get(timeout=10) == [0, 2, 4, 6, 8, 10]
+    assert chord(sums, sig(stage, "total"))().get(timeout=20) == 30
+    assert sig(stage, "replaced", 4, 5).delay().get(timeout=10) == 9
+    with pytest.raises(ValueError, match="boom"):
+        sig(stage, "fail", "boom").delay().get(timeout=10)
+    with pytest.raises(OSError, match="not yet"):
+        sig(stage, "stubborn", 9).delay().get(timeout=10)
+    with pytest.raises(RuntimeError, match="was cancelled"):
+        sig(stage, "cancels_itself").delay().get(timeout=10)
+    for line in ("succeeded in", "retry: Retry in", "raised unexpected: ValueError('boom')"):
+        assert line in worker.text
+
+
+def test_links_and_signals(stage: Stage, worker: WorkerProcess) -> None:
+    sig(stage, "add", 2, 2).apply_async(link=sig(stage, "remember", "link"))
+    wait_until(lambda: stage.ledger.count("linked 4", "link") == 1)
+    handlers = [sig(stage, "remember_error", "link"), sig(stage, "handle_error", "link")]
+    failed = sig(stage, "fail", "boom").apply_async(link_error=handlers)
+    wait_until(lambda: stage.ledger.count(f"failed {failed.id}", "link") == 1)
+    wait_until(lambda: stage.ledger.count("handled boom", "link") == 1)
+    sig(stage, "flaky", "f", 1).delay().get(timeout=10)
+    expected = {
+        "add": ["prerun True", "success True", "postrun True"],
+        "fail": ["prerun True", "failure True", "postrun True"],
+        "flaky": [
+            *("prerun True", "retry True", "postrun True"),
+            *("prerun True", "success True", "postrun True"),
+        ],
+    }
+    wait_until(lambda: stage.ledger.entries("flaky") == expected["flaky"])
+    assert {name: stage.ledger.entries(name) for name in expected} == expected
+
+
+def test_reject_and_ignore(stage: Stage, worker: WorkerProcess) -> None:
+    sig(stage, "ignore", "ignored").delay()
+    sig(stage, "reject", "rejected").delay()
+    wait_until(lambda: stage.broker().dead_letters())
+    [letter] = stage.broker().dead_letters()
+    assert letter.reason == "rejected by its task: no good"
+
+
+def test_hooks_of_a_task_class(stage: Stage, worker: WorkerProcess) -> None:
+    result = sig(stage, "hooked", "key").delay()
+    assert result.get(timeout=10) == "key"
+    hooks = ["before_start", "called", "body", "on_success True", "after_return SUCCESS"]
+    wait_until(lambda: len(stage.ledger.entries("key")) == len(hooks))
+    assert stage.ledger.entries("key") == hooks
+
+
+def test_a_task_knows_its_request_and_leaves_nothing_to_the_next(stage: Stage, worker: WorkerProcess) -> None:
+    result = sig(stage, "identity", "me", 1).delay()
+    found = result.get(timeout=10)
+    assert found[:8] == [result.id, result.id, *[result.id, result.id, "me"] * 2]
+    assert [sig(stage, "inherited").delay().get(timeout=10) for _ in range(4)] == ["nobody"] * 4
+
+
+def test_a_loop_is_kept(stage: Stage, worker: WorkerProcess) -> None:
+    found = [tuple(sig(stage, "loop_of").delay().get(timeout=10)) for _ in range(8)]
+    assert len(set(found)) == len({pid for pid, _ in found})
+
+
+def test_the_soft_time_limit_is_thrown_into_the_coroutine(stage: Stage, worker: WorkerProcess) -> None:
+    assert sig(stage, "slow_soft", "soft").delay().get(timeout=10) == "interrupted"
+    assert sig(stage, "add", 1, 1).delay().get(timeout=10) == 2
