@@ -22,6 +22,9 @@ app.conf.update(
     broker_transport_options={"global_keyprefix": os.environ.get("KEY_PREFIX", "")},
 )
 
+if pool := os.environ.get("POOL"):
+    app.conf.worker_pool = pool
+
 if misspelt := os.environ.get("CELERIAC_TEST_SETTING"):
     app.conf[misspelt] = 1
 

@@ -130,13 +130,47 @@ async def slow_hard(key: str) -> None:
 
 @app.task(time_limit=0.5, acks_late=True)
 async def deaf(key: str) -> None:
-    """Neither cancelling nor anything else ends it."""
+    """Nothing that is thrown into it ends it."""
     note(key, "started")
     while True:
         try:
             await asyncio.sleep(60)
-        except asyncio.CancelledError:
+        except BaseException:  # as bad code does
             note(key, "heard")
+
+
+@app.task(time_limit=0.5, acks_late=True)
+def sleeps(key: str) -> None:
+    """A call into C, which nothing can interrupt."""
+    note(key, "started")
+    time.sleep(60)
+
+
+@app.task(soft_time_limit=0.3, time_limit=20)
+def busy_soft(key: str) -> str:
+    try:
+        while True:
+            time.sleep(0.01)
+    except SoftTimeLimitExceeded:
+        return "interrupted"
+
+
+@app.task(time_limit=0.5)
+def busy_hard(key: str) -> None:
+    note(key, "started")
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        note(key, "ended")
+
+
+@app.task
+async def blocks(key: str, seconds: float) -> None:
+    """Keeps the loop from everything else."""
+    note(key, "started")
+    time.sleep(seconds)
+    note(key, "done")
 
 
 class Hooked(Task):
@@ -170,9 +204,8 @@ async def identity(self: Any, key: str, meet: int) -> list[Any]:
     """Return who it is, before and after as many have begun, also as seen from within a sub-task."""
     first = self.request.id
     seen.set(key)
-    note(key, "met")
-    while app_counter.count < meet and meet > 1:
-        app_counter.add(key)
+    company.add(key)
+    while len(company) < meet:
         await asyncio.sleep(0.01)
 
     async def within() -> list[Any]:
@@ -183,38 +216,25 @@ async def identity(self: Any, key: str, meet: int) -> list[Any]:
     return [first, self.request.id, *found[0], *found[1], os.getpid(), threading.get_ident()]
 
 
-class Counter:
-    """How many different keys this process has seen."""
-
-    def __init__(self) -> None:
-        self._keys: set[str] = set()
-
-    @property
-    def count(self) -> int:
-        return len(self._keys)
-
-    def add(self, key: str) -> None:
-        self._keys.add(key)
-
-
-app_counter = Counter()
+#: Keys of the tasks that have begun in this process.
+company: set[str] = set()
 
 
 @app.task
 def meet(key: str, others: int) -> str:
-    """A plain function that ends once as many of them run in this process at a time."""
-    app_counter.add(key)
+    """End once as many have begun in this process, which takes as many that run at a time."""
+    company.add(key)
     give_up = time.monotonic() + 15
-    while app_counter.count < others:
+    while len(company) < others:
         if time.monotonic() > give_up:
-            raise TimeoutError(f"met {app_counter.count} only")
+            raise TimeoutError(f"met {len(company)} only")
         time.sleep(0.01)
     return key
 
 
 @app.task(bind=True)
 async def loop_of(self: Any) -> list[Any]:
-    return [os.getpid(), id(asyncio.get_running_loop())]
+    return [f"{os.getpid()}/{threading.get_ident()}", id(asyncio.get_running_loop())]
 
 
 @app.task

@@ -16,6 +16,8 @@ NATIVE = "tests.apps.native"
 POOLS = {
     "prefork": ["-c", "2"],
     "solo": ["-P", "solo"],
+    "asyncio": ["-P", "asyncio", "-c", "10"],
+    "threads": ["-P", "threads", "-c", "3"],
 }
 
 
@@ -97,7 +99,7 @@ def test_a_task_knows_its_request_and_leaves_nothing_to_the_next(stage: Stage, w
 
 def test_a_loop_is_kept(stage: Stage, worker: WorkerProcess) -> None:
     found = [tuple(sig(stage, "loop_of").delay().get(timeout=10)) for _ in range(8)]
-    assert len(set(found)) == len({pid for pid, _ in found})
+    assert len(set(found)) == len({thread for thread, _ in found})
 
 
 def test_the_soft_time_limit_is_thrown_into_the_coroutine(stage: Stage, worker: WorkerProcess) -> None:

@@ -10,6 +10,7 @@ import celery
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from celeriac.bridge.configuration import read_settings, single_url
+from celeriac.bridge.pools import PoolOption
 from celeriac.brokers.connect import scheme_of
 from celeriac.core.layer import Layer
 
@@ -30,6 +31,7 @@ class Celery(celery.Celery):
     def __init__(self, *args: Any, layers: Sequence[Layer] = (), **kwargs: Any) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
         super().__init__(*args, **kwargs)
+        self.user_options["worker"].add(PoolOption())
 
     @cached_property
     def Worker(self) -> Any:  # noqa: N802 - Celery's name

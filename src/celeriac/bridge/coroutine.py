@@ -67,13 +67,16 @@ class Body:
 
     def interrupt(self, error: BaseException) -> None:
         """Raise the error where the coroutine waits; only in its loop's thread. Too late is no error."""
+        self._error = error
         if self._task is not None:
-            self._error = error
             self._task.cancel()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         assert self._coroutine is not None  # noqa: S101 - begun before
         coroutine = self._coroutine
+        if self._error is not None:
+            coroutine.close()
+            raise self._error
         self._task = asyncio.current_task()
         try:
             waited = coroutine.send(None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from celery import bootsteps
@@ -19,14 +20,14 @@ from celeriac.engine.shard import ShardSpec
 from celeriac.engine.solo import Solo
 from celeriac.engine.supervisor import Supervisor, new_spec
 
-__all__ = ["EngineStep", "PreforkEngine", "SoloEngine"]
+__all__ = ["EngineStep", "ShardsEngine", "SoloEngine"]
 
 #: Seconds for which an idle solo worker waits for tasks before it looks at remote control.
 _IDLE_WAIT = 0.05
 
 
 class _Engine:
-    """What the prefork and the solo engine share."""
+    """What the engines share."""
 
     def __init__(self, worker: Any) -> None:
         self.worker = worker
@@ -47,18 +48,20 @@ class _Engine:
         return f"{self.worker.hostname}:{os.getpid()}"
 
 
-class PreforkEngine(_Engine):
-    """Shards in processes of their own."""
+class ShardsEngine(_Engine):
+    """Shards in processes of their own: many that run one task at a time, or one that runs many."""
 
     def __init__(self, worker: Any) -> None:
         super().__init__(worker)
+        one_at_a_time = worker.pool_name == "prefork"
         self.supervisor = Supervisor(
             self.broker,
             self.settings,
             self.events,
             node=self.node,
             queues=self.queues,
-            count=worker.concurrency,
+            count=worker.concurrency if one_at_a_time else 1,
+            slots=1 if one_at_a_time else worker.concurrency,
             launch=self._launch,
             on_buried=self.recorder.bury,
             max_tasks=worker.max_tasks_per_child,
@@ -82,14 +85,14 @@ class PreforkEngine(_Engine):
         return self.supervisor.finished
 
     def notes(self) -> list[bytes]:
-        return [note for _, note in self.supervisor.notes()]
+        return [line for _, note in self.supervisor.notes() for line in note.splitlines()]
 
     def pids(self) -> list[int]:
         return [shard.process.pid or 0 for shard in self.supervisor.shards.values()]
 
     def _launch(self, spec: ShardSpec) -> None:
-        broker = broker_for(self.worker.app, self.url)
-        run_shard(self.worker.app, self.worker.hostname, broker, self.settings, spec)
+        app, hostname, pool = self.worker.app, self.worker.hostname, self.worker.pool_name
+        run_shard(app, hostname, pool, partial(broker_for, app, self.url), self.settings, spec)
 
 
 class SoloEngine(_Engine):
@@ -132,7 +135,7 @@ class EngineStep(bootsteps.StartStopStep):
     last = True
 
     def create(self, worker: Any) -> Any:
-        engine_class = SoloEngine if worker.pool_name == "solo" else PreforkEngine
+        engine_class = SoloEngine if worker.pool_name == "solo" else ShardsEngine
         worker.engine = engine_class(worker)
         worker.consumer = EngineConsumer(worker)
         return worker.engine

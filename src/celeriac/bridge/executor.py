@@ -31,7 +31,7 @@ from celeriac.core.errors import BrokerUnavailable, MalformedMessage
 from celeriac.core.executor import DONE, Bury, Job, Outcome, Release
 from celeriac.core.lease import DeadLetter, Lease
 
-__all__ = ["CeleryExecutor", "CeleryJob"]
+__all__ = ["CeleryExecutor", "CeleryJob", "rejected"]
 
 logger = get_logger("celery.worker.strategy")
 
@@ -108,22 +108,18 @@ class CeleryExecutor:
     def run(self, job: Job) -> Outcome:
         if not isinstance(job, CeleryJob):
             raise TypeError(f"not a Celery job: {job!r}")
-        if self._logs_receipt:
-            self._log_receipt(job)
-        if (signals.task_received.receivers or job.expires) and self._refused(job):
+        if not self._admits(job):
             return DONE
-        job.started_at = time.time()
         trace = job.task.__trace__
         if trace is None:
             trace = job.task.__trace__ = tracer(self._app, job.task, self._hostname)
         try:
-            if job.soft_time_limit:
-                with soft_time_limit(job.soft_time_limit):
-                    _, info, _, _ = trace(job.id, job.args, job.kwargs, job.request)
+            if job.soft_time_limit or job.time_limit:
+                _, info, _, _ = self._trace_limited(job, trace)
             else:
                 _, info, _, _ = trace(job.id, job.args, job.kwargs, job.request)
         except Reject as error:
-            return _rejected(error)
+            return rejected(error)
         return DONE if info is None else self._outcome(job, info)
 
     def describe(self, job: Job) -> bytes:
@@ -145,7 +141,7 @@ class CeleryExecutor:
             return  # nobody can be waiting for it
         task = self._tasks.get(delivered.task)
         if task is not None:
-            self._fail_lost(delivered, task, letter)
+            self._fail_lost(delivered, task, letter.reason)
 
     # -- Parts of the above
 
@@ -177,6 +173,22 @@ class CeleryExecutor:
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise MalformedMessage(f"its eta {eta!r} is not a time: {error}") from None
 
+    def _admits(self, job: CeleryJob) -> bool:
+        """Announce the delivery; return whether it may start."""
+        if self._logs_receipt:
+            self._log_receipt(job)
+        if (signals.task_received.receivers or job.expires) and self._refused(job):
+            return False
+        job.started_at = time.time()
+        return True
+
+    def _trace_limited(self, job: CeleryJob, trace: Any) -> Any:
+        """Run the tracer within the job's soft limit; its hard one is the supervisor's business."""
+        if not job.soft_time_limit:
+            return trace(job.id, job.args, job.kwargs, job.request)
+        with soft_time_limit(job.soft_time_limit):
+            return trace(job.id, job.args, job.kwargs, job.request)
+
     def _log_receipt(self, job: CeleryJob) -> None:
         headers = job.delivered.headers
         context = {
@@ -198,7 +210,7 @@ class CeleryExecutor:
 
     def _outcome(self, job: CeleryJob, info: Any) -> Outcome:
         if info.state == states.REJECTED:
-            return _rejected(info.retval)
+            return rejected(info.retval)
         if info.state == states.FAILURE and job.task.acks_late and not job.task.acks_on_failure_or_timeout:
             return Bury("it failed, and its task does not acknowledge failures")
         return DONE
@@ -213,12 +225,12 @@ class CeleryExecutor:
             with _store_errors(self._app):
                 self._app.backend.mark_as_failure(delivered.id, error)
 
-    def _fail_lost(self, delivered: Delivered, task: Any, letter: DeadLetter) -> None:
+    def _fail_lost(self, delivered: Delivered, task: Any, reason: str) -> None:
         request = stock_request(self._app, task, delivered, None, self._hostname)
-        if "time limit" in letter.reason:
+        if "time limit" in reason:
             error: Exception = TimeLimitExceeded(request.time_limits[0] or task.time_limit)
         else:
-            error = WorkerLostError(letter.reason)
+            error = WorkerLostError(reason)
         with _store_errors(self._app):
             task.backend.mark_as_failure(
                 delivered.id, error, request=request._context, store_result=request.store_errors
@@ -236,7 +248,8 @@ class CeleryExecutor:
         )
 
 
-def _rejected(error: Any) -> Outcome:
+def rejected(error: Any) -> Outcome:
+    """Return what becomes of the message of a task that raised Reject."""
     if getattr(error, "requeue", False):
         return Release()
     return Bury(f"rejected by its task: {getattr(error, 'reason', None) or error}")

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 from celery.app.trace import build_tracer
-from celery.exceptions import SoftTimeLimitExceeded
 
 from celeriac.bridge.coroutine import Body, call_body, is_async
 from celeriac.bridge.rebind import rebound
 
-__all__ = ["await_async_tasks", "tracer"]
+__all__ = ["await_async_tasks", "throw_into_loop", "tracer"]
 
 
 def tracer(app: Any, task: Any, hostname: str) -> Any:
@@ -33,6 +29,16 @@ def await_async_tasks(app: Any, hostname: str) -> None:
             task.__trace__ = tracer(app, task, hostname)
 
 
+def throw_into_loop(thread: int, error: BaseException) -> bool:
+    """Raise the error in the body that is awaited in this thread's loop; return whether there is one."""
+    found = _awaited.get(thread)
+    if found is None:
+        return False
+    loop, body = found
+    loop.call_soon_threadsafe(body.interrupt, error)
+    return True
+
+
 class _KeptLoop(threading.local):
     """A loop that lasts as long as its thread, so that what is bound to it, as clients are, lasts too."""
 
@@ -41,33 +47,17 @@ class _KeptLoop(threading.local):
 
 
 _kept = _KeptLoop()
+#: By the thread that awaits it.
+_awaited: dict[int, tuple[asyncio.AbstractEventLoop, Body]] = {}
 
 
 def _awaiting(task: Any) -> Callable[..., Any]:
     def fun(*args: Any, **kwargs: Any) -> Any:
-        body, runner = Body(), _kept.runner
-        with _alarm_interrupts(body, runner.get_loop()):
+        body, runner, thread = Body(), _kept.runner, threading.get_ident()
+        _awaited[thread] = runner.get_loop(), body
+        try:
             return runner.run(call_body(task, args, kwargs, body), context=contextvars.copy_context())
+        finally:
+            del _awaited[thread]
 
     return fun
-
-
-@contextmanager
-def _alarm_interrupts(body: Body, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """The soft time limit is thrown into the body, not into the loop that runs it."""
-    before = signal.getsignal(signal.SIGALRM)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        try:
-            before(number, frame)
-        except SoftTimeLimitExceeded as error:
-            loop.call_soon_threadsafe(body.interrupt, error)
-
-    signal.signal(signal.SIGALRM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGALRM, before)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from types import FrameType
 
 from celery.exceptions import SoftTimeLimitExceeded
+
+from celeriac.bridge.kept_loop import throw_into_loop
 
 __all__ = ["soft_time_limit"]
 
@@ -17,7 +20,9 @@ def soft_time_limit(seconds: float) -> Iterator[None]:
     """Raise SoftTimeLimitExceeded in the block once it has run for ``seconds``; main thread only."""
 
     def expire(_number: int, _frame: FrameType | None) -> None:
-        raise SoftTimeLimitExceeded(seconds)
+        error = SoftTimeLimitExceeded(seconds)
+        if not throw_into_loop(get_ident(), error):
+            raise error
 
     before = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -45,9 +45,12 @@ class Entry(msgspec.Struct, frozen=True):
 class Journal:
     """A fixed number of records; at most ``slots`` deliveries may be started and unsettled."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, note_max: int = _NOTE_MAX) -> None:
+        """``note_max`` is the most bytes that a note may have."""
         self._notes_at = slots * _RECORD.size
-        self._memory = mmap.mmap(-1, self._notes_at + _NOTE.size + _NOTE_MAX)
+        self.note_max = note_max
+        self._retired_at = self._notes_at + _NOTE.size + note_max
+        self._memory = mmap.mmap(-1, self._retired_at + 1)
         self._free = [slot * _RECORD.size for slot in reversed(range(slots))]
 
     # -- In the shard
@@ -76,16 +79,24 @@ class Journal:
     def note(self, text: bytes) -> None:
         """Say what is running, for those who ask the supervisor; empty: nothing worth telling.
 
-        A text of more than 16 KiB counts as empty.
+        A text that is too long counts as empty.
         """
-        if len(text) > _NOTE_MAX:
+        if len(text) > self.note_max:
             text = b""
         start = self._notes_at + _NOTE.size
         _NOTE.pack_into(self._memory, self._notes_at, 0)
         self._memory[start : start + len(text)] = text
         _NOTE.pack_into(self._memory, self._notes_at, len(text))
 
+    def retire(self) -> None:
+        """Say that the shard claims no more and another is to take its place while it finishes."""
+        self._memory[self._retired_at] = 1
+
     # -- In the supervisor
+
+    @property
+    def retired(self) -> bool:
+        return self._memory[self._retired_at] == 1
 
     def read_note(self) -> bytes:
         """Return the latest note; may be torn while the shard writes it."""
@@ -102,16 +113,24 @@ class Journal:
                 yield Entry(name[:length].decode(), state == _AT_MOST_ONCE, state == _FINISHED, deadline)
 
     def eviction(
-        self, owner: str, *, reason: str, counted: bool = True, overdue: frozenset[str] = frozenset()
+        self,
+        owner: str,
+        *,
+        reason: str,
+        counted: bool = True,
+        overdue: frozenset[str] = frozenset(),
+        overdue_reason: str | None = None,
     ) -> Eviction:
         """Return what becomes of the dead shard's leases.
 
         What was running goes back, counted as one more delivery unless told otherwise; or, if it
-        must not run twice or is ``overdue``, is forfeited for ``reason``.
+        must not run twice, is forfeited for ``reason``, and if ``overdue`` for its own reason.
         """
         entries = list(self.entries())
         running = [entry for entry in entries if not entry.finished]
-        forfeited = {entry.lease: reason for entry in running if entry.at_most_once or entry.lease in overdue}
+        forfeited = {entry.lease: reason for entry in running if entry.at_most_once}
+        late = {entry.lease for entry in running} & overdue
+        forfeited.update(dict.fromkeys(late, overdue_reason or reason))
         return Eviction(
             owner=owner,
             finished=frozenset(entry.lease for entry in entries if entry.finished),

@@ -40,6 +40,8 @@ class ShardSpec(msgspec.Struct, frozen=True):
     supervisor: int
     #: Deliveries after which the process makes room for a fresh one; None: never.
     max_tasks: int | None = None
+    #: Deliveries it may run at a time.
+    slots: int = 1
 
 
 class _StopWaiting(BaseException):
@@ -65,19 +67,22 @@ class Shard:
         self._runner = Runner(executor, spec.journal, layers)
         self._size = BatchSize(settings.engine_batch_seconds, settings.engine_batch_max)
         self._settler = Settler(broker, executor, spec.journal, events, settings.engine_settle_seconds)
-        self._keeper = Keeper(
-            broker,
-            self._settler,
-            settings,
-            owner=spec.owner,
-            supervisor=spec.supervisor,
-            on_orphaned=self._stop_soon,
-            on_slow=self._runner.tell,
-        )
+        self._keeper = self._make_keeper()
         self._stopping = False
         self._waiting = False
         self._run_count = 0
         self._retry_in = _RETRY_FIRST
+
+    def _make_keeper(self) -> Keeper:
+        return Keeper(
+            self._broker,
+            self._settler,
+            self._settings,
+            owner=self._spec.owner,
+            supervisor=self._spec.supervisor,
+            on_orphaned=self._stop_soon,
+            on_slow=self._runner.tell,
+        )
 
     def run(self) -> None:
         """Work until stopped, orphaned or worn out; then settle and give back."""
@@ -175,7 +180,7 @@ class Shard:
                 settler.settle()
         return ran
 
-    def _wait(self, wait: Callable[[], None]) -> None:
+    def _wait(self, wait: Callable[[], object]) -> None:
         try:
             self._waiting = True
             if not self._stopping:

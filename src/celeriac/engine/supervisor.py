@@ -25,8 +25,11 @@ _RETRY_FIRST, _RETRY_MAX = 0.1, 5.0
 _PAUSE, _STOPPING_PAUSE = 0.1, 0.02
 #: A shard that lived shorter than this many seconds is replaced after a pause that doubles.
 _SHORT_LIFE = 1.0
+#: Bytes of a shard's note: in any case, and for each delivery it may run at a time.
+_NOTE_FIRST, _NOTE_EACH = 16384, 1024
 TIME_LIMIT = "it ran longer than its time limit"
 _WORKER_LOST = "its worker process died while it ran, and it must not start twice (acks_late is off)"
+_ANOTHER_OVERDUE = "its worker process ended as another task in it ran too long, and it must not start twice"
 _COLD_SHUTDOWN = "its worker was shut down cold while it ran, and it must not start twice (acks_late is off)"
 
 
@@ -36,15 +39,17 @@ def new_spec(
     queues: Sequence[str],
     settings: Settings,
     max_tasks: int | None = None,
+    slots: int = 1,
 ) -> ShardSpec:
     """Return the specification of a shard that no other ever shares its owner id with."""
     return ShardSpec(
         name=name,
         owner=f"{node}/{name}/{uuid4().hex[:12]}",
         queues=tuple(queues),
-        journal=Journal(2 * settings.engine_batch_max + 16),
+        journal=Journal(2 * (settings.engine_batch_max + slots) + 16, _NOTE_FIRST + _NOTE_EACH * slots),
         supervisor=os.getpid(),
         max_tasks=max_tasks,
+        slots=slots,
     )
 
 
@@ -60,6 +65,8 @@ class RunningShard:
         self.killed_for: str | None = None
         #: Leases that ran longer than their time limit.
         self.overdue: frozenset[str] = frozenset()
+        #: Another has taken its place, and it is only finishing what it runs.
+        self.retired = False
 
 
 class Supervisor:
@@ -77,6 +84,7 @@ class Supervisor:
         launch: Callable[[ShardSpec], None],
         on_buried: Callable[[DeadLetter], None],
         max_tasks: int | None = None,
+        slots: int = 1,
     ) -> None:
         """``launch`` runs a shard to its end, in a process of its own."""
         self.shards: dict[int, RunningShard] = {}
@@ -88,6 +96,7 @@ class Supervisor:
         self._node = node
         self._launch = launch
         self._max_tasks = max_tasks
+        self._slots = slots
         self._renewer = Renewer(broker, settings)
         self._reaper = Reaper(broker, settings, events, on_buried)
         self._promoter = Promoter(broker)
@@ -111,6 +120,7 @@ class Supervisor:
         """Replace dead shards and do the upkeep that is due."""
         now = time.monotonic()
         self._kill_overdue(now)
+        self._replace_retired(now)
         for shard in [shard for shard in self.shards.values() if not shard.process.is_alive()]:
             self._bury_shard(shard, now)
         if not self._stopping:
@@ -176,7 +186,8 @@ class Supervisor:
 
     def _start_shard(self, number: int) -> None:
         self._start_at.pop(number, None)
-        spec = new_spec(f"Shard-{number}", self._node, self.queues, self._settings, self._max_tasks)
+        name = f"Shard-{number}"
+        spec = new_spec(name, self._node, self.queues, self._settings, self._max_tasks, self._slots)
         self._broker.close()  # a connection must not be shared with the child
         process = self._fork.Process(target=self._launch, args=(spec,), name=spec.name, daemon=False)
         process.start()
@@ -196,6 +207,7 @@ class Supervisor:
                 reason=shard.killed_for or _WORKER_LOST,
                 counted=not deliberate,
                 overdue=shard.overdue,
+                overdue_reason=TIME_LIMIT,
             )
         )
         spec.journal.close()
@@ -203,7 +215,7 @@ class Supervisor:
         self._give_up_at = now + self._settings.engine_lease_seconds
         expected = deliberate or exitcode == 0
         self._events.emit(ShardStopped(shard=spec.name, pid=pid, exitcode=exitcode, expected=expected))
-        if not self._stopping:
+        if not self._stopping and not shard.retired:
             self._start_at[shard.number] = now + self._pause_before_restart(shard, expected, now)
 
     def _pause_before_restart(self, shard: RunningShard, expected: bool, now: float) -> float:
@@ -214,10 +226,18 @@ class Supervisor:
         self._pause[shard.number] = min(max(2 * pause, _RETRY_FIRST), _RETRY_MAX)
         return pause
 
+    def _replace_retired(self, now: float) -> None:
+        for shard in [shard for shard in self.shards.values() if not shard.retired]:
+            if shard.spec.journal.retired and not self._stopping:
+                self._start_at[shard.number] = now
+                del self.shards[shard.number]
+                shard.retired, shard.number = True, -(shard.process.pid or 0)  # a number no other has
+                self.shards[shard.number] = shard
+
     def _kill_overdue(self, now: float) -> None:
         for shard, entry in self.running():
-            if entry.deadline and now > entry.deadline and shard.killed_for is None:
-                shard.killed_for = TIME_LIMIT
+            if entry.deadline and now > entry.deadline and shard.killed_for in (None, _ANOTHER_OVERDUE):
+                shard.killed_for = _ANOTHER_OVERDUE
                 shard.overdue |= {entry.lease}
                 self._signal(shard, signal.SIGKILL)
 

@@ -1,0 +1,190 @@
+"""Deliveries that run at the same time in one process, each through the steps of run.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from celeriac.core.errors import BrokerUnavailable
+from celeriac.core.executor import Bury, Done, Executor, Job, Outcome
+from celeriac.core.layer import Layer, wrap_run
+from celeriac.core.lease import Lease
+from celeriac.engine.journal import Journal
+from celeriac.engine.run import Finished, read
+
+__all__ = ["GRACE", "ConcurrentExecutor", "Running", "SideBySide"]
+
+#: Seconds that a body has to end once it is over its time limit, before its process is replaced.
+GRACE = 1.0
+#: Seconds that a delivery runs before it is told of.
+_TOLD_AFTER = 0.1
+
+
+class ConcurrentExecutor(Executor, Protocol):
+    """Runs bodies in several threads at once, or out of any thread."""
+
+    def launch(self, job: Job, resume: Callable[[], None]) -> Outcome | None:
+        """Run the body and return its outcome; or set it going elsewhere and return None.
+
+        Then ``resume`` is called once, from any thread, when the body has ended.
+        """
+        ...
+
+    def conclude(self, job: Job) -> Outcome:
+        """Do what is left to do after a launched body has ended, and return its outcome."""
+        ...
+
+    def interrupt(self, job: Job) -> None:
+        """Raise the soft time limit's error in the running body; does nothing if it has just ended."""
+        ...
+
+    def abandon(self, job: Job) -> Outcome:
+        """Record that the job ran longer than its time limit, and return what becomes of the message.
+
+        The body is told to end, and what it still does changes nothing. Raises
+        :class:`BrokerUnavailable` when it cannot be recorded now; then it is called again later.
+        """
+        ...
+
+
+class Running(msgspec.Struct, eq=False):
+    """A delivery whose body is running. Times are monotonic seconds, 0 for none."""
+
+    lease: Lease
+    job: Job
+    slot: int
+    since: float
+    soft_at: float = 0.0
+    hard_at: float = 0.0
+    note: bytes | None = None
+
+
+class SideBySide:
+    """Runs deliveries for any number of threads; a delivery ends once, whoever ends it."""
+
+    def __init__(self, executor: ConcurrentExecutor, journal: Journal, layers: Sequence[Layer] = ()) -> None:
+        self._executor = executor
+        self._journal = journal
+        wraps = any(type(layer).run is not Layer.run for layer in layers)
+        #: Layers wrap a call, so with them each body is run by a thread from its begin to its end.
+        self._execute = wrap_run(layers, executor.run) if wraps else None
+        self._running: dict[str, Running] = {}
+        #: Over their time limit: not recorded yet, and recorded but not ended.
+        self._overdue: list[Running] = []
+        self._stuck: dict[str, Running] = {}
+        self._told: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @property
+    def stuck(self) -> int:
+        """How many bodies go on although their delivery has ended by its time limit."""
+        return len(self._stuck)
+
+    def begin(self, lease: Lease) -> Running | Finished:
+        """Return the delivery, noted as begun, or what becomes of one that may not start.
+
+        Raises :class:`BrokerUnavailable` if decoding it does; then it has not started.
+        """
+        found = read(self._executor, lease, time.time)
+        if isinstance(found, Finished):
+            return found
+        job, hard_at = found
+        # The supervisor's part comes after our own, for a process that cannot even do that.
+        last = hard_at + 2 * GRACE if hard_at else 0.0
+        slot = self._journal.begin(lease.id, at_most_once=job.at_most_once, deadline=last)
+        now = time.monotonic()
+        soft_at = now + job.soft_time_limit if job.soft_time_limit else 0.0
+        running = Running(lease, job, slot, now, soft_at, hard_at)
+        self._running[lease.id] = running
+        return running
+
+    def launch(self, running: Running, resume: Callable[[], None]) -> Outcome | None:
+        """Run the body; return its outcome, or None if ``resume`` will be called when it has ended."""
+        try:
+            if self._execute is not None:
+                return self._execute(running.job)
+            return self._executor.launch(running.job, resume)
+        except Exception as error:  # a layer or the executor failed: the message is kept with the reason
+            return _not_run(error)
+
+    def conclude(self, running: Running) -> Outcome:
+        """Return the outcome of a body that has ended elsewhere."""
+        try:
+            return self._executor.conclude(running.job)
+        except Exception as error:  # the executor failed, not the task: the message is kept with the reason
+            return _not_run(error)
+
+    def end(self, running: Running, outcome: Outcome) -> Finished | None:
+        """Return the finished delivery; None if its time limit has ended it before."""
+        if self._running.pop(running.lease.id, None) is None:
+            self._stuck.pop(running.lease.id, None)
+            return None
+        job = running.job
+        if job.result_ignored and type(outcome) is Done:
+            self._journal.finish(running.slot)
+        elif job.time_limit:
+            self._journal.end(running.slot)
+        return Finished(running.lease, outcome, running.slot)
+
+    # -- In the keeper's thread
+
+    def enforce_limits(self, now: float, finished: Callable[[Finished], None]) -> None:
+        """Interrupt what is over its soft limit; hand over what is over its hard one."""
+        for running in list(self._running.values()):
+            if running.hard_at and now >= running.hard_at:
+                self._stuck[running.lease.id] = running  # first, as its thread may end it meanwhile
+                if self._running.pop(running.lease.id, None) is None:
+                    del self._stuck[running.lease.id]
+                else:
+                    self._overdue.append(running)
+            elif running.soft_at and now >= running.soft_at:
+                running.soft_at = 0.0
+                self._executor.interrupt(running.job)
+        while self._overdue:
+            finished(self._abandoned(self._overdue[0]))
+            self._overdue.pop(0)
+
+    def is_stuck(self, now: float) -> bool:
+        """Whether a body goes on although its time limit has passed some time ago."""
+        return any(now > running.hard_at + GRACE for running in list(self._stuck.values()))
+
+    def tell(self, now: float) -> None:
+        """Write into the journal what has been running for a moment, one line each."""
+        told = [one for one in list(self._running.values()) if now - one.since >= _TOLD_AFTER]
+        ids = [running.lease.id for running in told]
+        if ids == self._told:
+            return
+        for running in told:
+            if running.note is None:
+                running.note = self._described(running.job)
+        lines, left = [], self._journal.note_max
+        for running in told:
+            left -= len(running.note or b"") + 1
+            if running.note and left >= 0:
+                lines.append(running.note)
+        self._journal.note(b"\n".join(lines))
+        self._told = ids
+
+    def _described(self, job: Job) -> bytes:
+        try:
+            return self._executor.describe(job)
+        except Exception:  # what cannot be described runs on as well; nobody is told of it
+            return b""
+
+    def _abandoned(self, running: Running) -> Finished:
+        try:
+            outcome = self._executor.abandon(running.job)
+        except BrokerUnavailable:
+            raise
+        except Exception as error:  # it could not be recorded: the message is kept with the reason
+            outcome = _not_run(error)
+        return Finished(running.lease, outcome, running.slot)
+
+
+def _not_run(error: Exception) -> Bury:
+    return Bury(f"could not be run: {type(error).__name__}: {error}")
