@@ -24,6 +24,9 @@ from celeriac.engine.threads import Threads
 
 __all__ = ["ConcurrentShard"]
 
+#: A message that is delivered for so many times has killed as many workers but one: no other such one
+#: runs beside it, so that at the next death it is known which of them it was.
+_SUSPECT_FROM = 3
 #: Seconds between looks at whether the last running deliveries have ended.
 _DRAIN_PAUSE = 0.05
 
@@ -58,6 +61,9 @@ class ConcurrentShard(Shard):
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._ran = 0
         self._ran_for = 0.0
+        self._suspect_from = min(_SUSPECT_FROM, settings.engine_max_deliveries)
+        #: The lease of the suspect that runs.
+        self._suspect: str | None = None
         #: Monotonic seconds since when nothing that waits for a slot has got one.
         self._waiting_since = 0.0
 
@@ -143,12 +149,15 @@ class ConcurrentShard(Shard):
             try:
                 running = self._begin(lease)
             except BrokerUnavailable:
+                self._clear(lease)
                 with self._lock:  # it could not even be decoded
                     self._keeper.unstarted.appendleft(lease)
                     self._run_count -= 1
                     self._vacant += 1
                 return
-            if running is not None:
+            if running is None:
+                self._clear(lease)
+            else:
                 outcome = self._jobs.launch(running, partial(self._resume, running))
                 if outcome is None:
                     return  # its body runs elsewhere, in this slot
@@ -157,29 +166,44 @@ class ConcurrentShard(Shard):
     def _next(self) -> Lease | None:
         """Return the next delivery to start; None, the slot being vacant again, if there is none."""
         with self._lock:
-            if not self._stopping:
-                try:
-                    lease = self._keeper.unstarted.popleft()
-                except IndexError:
-                    pass  # all have been started or given back
-                else:
-                    self._run_count += 1
-                    self._waiting_since = time.monotonic()
-                    return lease
+            if not self._stopping and (lease := self._pop()) is not None:
+                self._run_count += 1
+                self._waiting_since = time.monotonic()
+                return lease
             self._vacant += 1
         self._ring()
         return None
 
+    def _pop(self) -> Lease | None:
+        """Take the first that may start now; suspects that may not are passed by."""
+        unstarted, passed = self._keeper.unstarted, []
+        try:
+            while (lease := unstarted.popleft()).deliveries >= self._suspect_from:
+                if self._suspect is None:
+                    self._suspect = lease.id
+                    break
+                passed.append(lease)
+            return lease
+        except IndexError:
+            return None  # all have been started or given back
+        finally:
+            unstarted.extendleft(reversed(passed))
+
+    def _clear(self, lease: Lease) -> None:
+        if self._suspect == lease.id:
+            self._suspect = None
+
     def _begin(self, lease: Lease) -> Running | None:
         if lease.deliveries > 1:
             self._settler.settle()  # it may kill this process: nothing finished is to die with it
-        begun = self._jobs.begin(lease)
+        begun = self._jobs.begin(lease, suspect=lease.id == self._suspect)
         if isinstance(begun, Running):
             return begun
         self._settler.add(begun)
         return None
 
     def _end(self, running: Running, finished: Finished | None) -> None:
+        self._clear(running.lease)
         if finished is not None:
             self._settler.add(finished)
         with self._lock:

@@ -22,9 +22,9 @@ _REPEATABLE = 1
 _AT_MOST_ONCE = 2
 _FINISHED = 3
 
-#: State, length of the lease id, the id, unused, deadline in monotonic seconds (0: none).
-_RECORD = struct.Struct("<BB47s7xd")
-_BODY = struct.Struct("<B47s7xd")
+#: State, length of the lease id, the id, whether suspect, unused, deadline in monotonic seconds (0: none).
+_RECORD = struct.Struct("<BB47s?6xd")
+_BODY = struct.Struct("<B47s?6xd")
 _DEADLINE = struct.Struct("<d")
 _DEADLINE_AT = _RECORD.size - _DEADLINE.size
 #: Length of the note about what is running.
@@ -40,6 +40,8 @@ class Entry(msgspec.Struct, frozen=True):
     finished: bool
     #: Monotonic seconds after which its process is to be killed; 0: never.
     deadline: float
+    #: Had its workers die before, and is held to be why if this one dies too.
+    suspect: bool = False
 
 
 class Journal:
@@ -55,11 +57,11 @@ class Journal:
 
     # -- In the shard
 
-    def begin(self, lease: str, *, at_most_once: bool, deadline: float = 0.0) -> int:
+    def begin(self, lease: str, *, at_most_once: bool, deadline: float = 0.0, suspect: bool = False) -> int:
         """Note that the delivery is about to run; return its slot."""
         slot = self._free.pop()
         name = lease.encode("ascii")
-        _BODY.pack_into(self._memory, slot + 1, len(name), name, deadline)
+        _BODY.pack_into(self._memory, slot + 1, len(name), name, suspect, deadline)
         self._memory[slot] = _AT_MOST_ONCE if at_most_once else _REPEATABLE
         return slot
 
@@ -108,9 +110,11 @@ class Journal:
         """Yield what was started and not settled; exact once the shard is dead."""
         states = self._memory[: self._notes_at : _RECORD.size]
         for index in [index for index, state in enumerate(states) if state != _FREE]:
-            state, length, name, deadline = _RECORD.unpack_from(self._memory, index * _RECORD.size)
+            record = _RECORD.unpack_from(self._memory, index * _RECORD.size)
+            state, length, name, suspect, deadline = record
             if state != _FREE:
-                yield Entry(name[:length].decode(), state == _AT_MOST_ONCE, state == _FINISHED, deadline)
+                once, finished = state == _AT_MOST_ONCE, state == _FINISHED
+                yield Entry(name[:length].decode(), once, finished, deadline, suspect)
 
     def eviction(
         self,
@@ -125,9 +129,11 @@ class Journal:
 
         What was running goes back, counted as one more delivery unless told otherwise; or, if it
         must not run twice, is forfeited for ``reason``, and if ``overdue`` for its own reason.
+        Where a suspect was running, it alone is counted.
         """
         entries = list(self.entries())
         running = [entry for entry in entries if not entry.finished]
+        suspects = [entry for entry in running if entry.suspect]
         forfeited = {entry.lease: reason for entry in running if entry.at_most_once}
         late = {entry.lease for entry in running} & overdue
         forfeited.update(dict.fromkeys(late, overdue_reason or reason))
@@ -135,7 +141,7 @@ class Journal:
             owner=owner,
             finished=frozenset(entry.lease for entry in entries if entry.finished),
             interrupted=frozenset(
-                entry.lease for entry in running if counted and entry.lease not in forfeited
+                entry.lease for entry in suspects or running if counted and entry.lease not in forfeited
             ),
             forfeited=forfeited,
         )

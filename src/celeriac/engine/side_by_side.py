@@ -85,7 +85,7 @@ class SideBySide:
         """How many bodies go on although their delivery has ended by its time limit."""
         return len(self._stuck)
 
-    def begin(self, lease: Lease) -> Running | Finished:
+    def begin(self, lease: Lease, *, suspect: bool = False) -> Running | Finished:
         """Return the delivery, noted as begun, or what becomes of one that may not start.
 
         Raises :class:`BrokerUnavailable` if decoding it does; then it has not started.
@@ -96,7 +96,7 @@ class SideBySide:
         job, hard_at = found
         # The supervisor's part comes after our own, for a process that cannot even do that.
         last = hard_at + 2 * GRACE if hard_at else 0.0
-        slot = self._journal.begin(lease.id, at_most_once=job.at_most_once, deadline=last)
+        slot = self._journal.begin(lease.id, at_most_once=job.at_most_once, deadline=last, suspect=suspect)
         now = time.monotonic()
         soft_at = now + job.soft_time_limit if job.soft_time_limit else 0.0
         running = Running(lease, job, slot, now, soft_at, hard_at)
