@@ -20,14 +20,14 @@ class Threads:
         self._calls: deque[Call] = deque()
         self._changed = threading.Condition()
         #: Threads that wait for a call, those already on their way to one included.
-        self._idle = 0
+        self.idle = 0
         self._made = 0
 
     def submit(self, call: Call) -> None:
         """The call will be made by the next free thread; it must not raise."""
         with self._changed:
             self._calls.append(call)
-            if self._idle >= len(self._calls):
+            if self.idle >= len(self._calls):
                 self._changed.notify()
             elif self._made < self._most:
                 self._made += 1
@@ -38,9 +38,9 @@ class Threads:
         while True:
             with self._changed:
                 while not self._calls:
-                    self._idle += 1
+                    self.idle += 1
                     self._changed.wait()
-                    self._idle -= 1
+                    self.idle -= 1
                 call = self._calls.popleft()
             call()
             del call  # what it holds on to is free while the thread is idle
