@@ -40,6 +40,8 @@ __all__ = ["CeleryExecutor", "CeleryJob"]
 logger = get_logger("celery.worker.strategy")
 
 _REASON_MAX = 500
+_CELERYS_HEADERS = frozenset({*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"})
+_UNLIMITED = [None, None]
 Count = Callable[[str], None]
 
 
@@ -205,7 +207,10 @@ class CeleryExecutor:
     def _request(self, delivered: Delivered, lease: Lease) -> dict[str, Any]:
         properties = delivered.properties
         delivery_info = properties.get("delivery_info") or {}
+        # Celery would look for headers of the caller's own in every message, which takes it some 3 µs.
+        own: dict[str, Any] = {"headers": {}} if _CELERYS_HEADERS.issuperset(delivered.headers) else {}
         return {
+            **own,
             **delivered.headers,
             "properties": properties,
             "reply_to": properties.get("reply_to"),
@@ -327,7 +332,7 @@ def _send_failure(task: Any, delivered: Delivered, error: Exception) -> None:
 
 def _time_limits(header: Any) -> tuple[float | None, float | None]:
     """Return the hard and soft limit that the message asks for, in seconds."""
-    if not header:
+    if not header or header == _UNLIMITED:
         return None, None
     pair = header if isinstance(header, list | tuple) else ()
     if len(pair) != 2 or any(limit is not None and type(limit) not in (int, float) for limit in pair):
