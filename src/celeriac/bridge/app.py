@@ -11,9 +11,11 @@ from celery.app.backends import by_url
 from celery.utils.imports import symbol_by_name
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
+from celeriac.bridge.awaited import with_awaited_body
 from celeriac.bridge.batches import BatchScope
 from celeriac.bridge.bulk import Calls, call_many
 from celeriac.bridge.configuration import read_settings, single_url
+from celeriac.bridge.pools import PoolOption
 from celeriac.bridge.task import with_bulk_calls
 from celeriac.brokers.connect import scheme_of
 from celeriac.core.layer import Layer
@@ -37,6 +39,7 @@ class Celery(celery.Celery):
     def __init__(self, *args: Any, layers: Sequence[Layer] = (), **kwargs: Any) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
         super().__init__(*args, **kwargs)
+        self.user_options["worker"].add(PoolOption())
 
     @cached_property
     def Worker(self) -> Any:  # noqa: N802 - Celery's name
@@ -90,6 +93,10 @@ class Celery(celery.Celery):
             keep_reduce=True,
             abstract=True,
         )
+
+    def _task_from_fun(self, fun: Any, name: Any = None, base: Any = None, *rest: Any, **options: Any) -> Any:
+        base = with_awaited_body(fun, base or self.Task)
+        return super()._task_from_fun(fun, name, base, *rest, **options)
 
     def _get_backend(self) -> Any:
         backend, url = by_url(self.backend_cls or self.conf.result_backend, self.loader)

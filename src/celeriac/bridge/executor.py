@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import signals, states
 from celery.app.task import Context
-from celery.app.trace import LOG_RECEIVED, build_tracer
+from celery.app.trace import LOG_RECEIVED
 from celery.exceptions import (
     NotRegistered,
     Reject,
@@ -25,6 +25,7 @@ from kombu.exceptions import OperationalError
 from kombu.serialization import prepare_accept_content
 from kombu.utils.encoding import safe_repr
 
+from celeriac.bridge.kept_loop import tracer
 from celeriac.bridge.limits import NO_LIMITS, TimeLimits, soft_time_limit
 from celeriac.bridge.orders import Orders
 from celeriac.bridge.requests import acks_on_failure, stock_request
@@ -139,40 +140,15 @@ class CeleryExecutor:
     def run(self, job: Job) -> Outcome:
         if not isinstance(job, CeleryJob):
             raise TypeError(f"not a Celery job: {job!r}")
-        if self._logs_receipt:
-            self._log_receipt(job)
-        if (self._orders.attentive or job.expires or signals.task_received.receivers) and self._refused(job):
+        if not self._admits(job):
             return DONE
-        self._count(job.name)
-        job.started_at = time.time()
         if self._events.wanted:
-            return self._run_told(job)
+            return self._run_told(job, self._trace)
         try:
             _, info, _, _ = self._trace(job)
         except Reject as error:
             return self._rejected(job, error)
         return DONE if info is None else self._outcome(job, info)
-
-    def _run_told(self, job: CeleryJob) -> Outcome:
-        self._events.started(job)
-        try:
-            einfo, info, runtime, result = self._trace(job)
-        except Reject as error:
-            self._events.rejected(job, error)
-            return self._rejected(job, error)
-        self._events.ended(job, info, einfo, runtime, result)
-        return DONE if info is None else self._outcome(job, info)
-
-    def _trace(self, job: CeleryJob) -> Any:
-        trace = job.task.__trace__
-        if trace is None:
-            trace = job.task.__trace__ = build_tracer(
-                job.name, job.task, self._app.loader, self._hostname, app=self._app
-            )
-        if job.soft_time_limit:
-            with soft_time_limit(job.soft_time_limit):
-                return trace(job.id, job.args, job.kwargs, job.request)
-        return trace(job.id, job.args, job.kwargs, job.request)
 
     def describe(self, job: Job) -> bytes:
         if not isinstance(job, CeleryJob):
@@ -195,7 +171,7 @@ class CeleryExecutor:
         if task is None:
             return
         try:
-            self._fail_lost(delivered, task, letter)
+            self._fail_lost(delivered, task, letter.reason)
         except BrokerUnavailable:
             raise
         except Exception:
@@ -203,6 +179,40 @@ class CeleryExecutor:
             logger.exception("The failure of %s[%s] could not be stored", delivered.task, delivered.id)
 
     # -- Parts of the above
+
+    def _admits(self, job: CeleryJob) -> bool:
+        """Announce the delivery and count it; return whether it may start."""
+        if self._logs_receipt:
+            self._log_receipt(job)
+        if (self._orders.attentive or job.expires or signals.task_received.receivers) and self._refused(job):
+            return False
+        self._count(job.name)
+        job.started_at = time.time()
+        if self._events.wanted:
+            self._events.started(job)
+        return True
+
+    def _run_told(self, job: CeleryJob, trace: Callable[[CeleryJob], Any]) -> Outcome:
+        """Return the outcome of what the tracer says; monitors hear of it too."""
+        try:
+            einfo, info, runtime, result = trace(job)
+        except Reject as error:
+            self._events.rejected(job, error)
+            return self._rejected(job, error)
+        self._events.ended(job, info, einfo, runtime, result)
+        return DONE if info is None else self._outcome(job, info)
+
+    def _trace(self, job: CeleryJob) -> Any:
+        trace = job.task.__trace__ or self._tracer(job.task)
+        if job.soft_time_limit:
+            with soft_time_limit(job.soft_time_limit):
+                return trace(job.id, job.args, job.kwargs, job.request)
+        return trace(job.id, job.args, job.kwargs, job.request)
+
+    def _tracer(self, task: Any) -> Any:
+        """Make the tracer of a task that was registered after the process was set up."""
+        task.__trace__ = tracer(self._app, task, self._hostname)
+        return task.__trace__
 
     def _request(self, delivered: Delivered, lease: Lease) -> dict[str, Any]:
         properties = delivered.properties
@@ -296,18 +306,18 @@ class CeleryExecutor:
             sender=self, message=delivered, exc=error, name=delivered.task, id=delivered.id
         )
 
-    def _fail_lost(self, delivered: Delivered, task: Any, letter: DeadLetter) -> None:
+    def _fail_lost(self, delivered: Delivered, task: Any, reason: str) -> None:
         request = stock_request(self._app, task, delivered, None, self._hostname, self._events.dispatcher)
-        if letter.reason == TERMINATED:
+        if reason == TERMINATED:
             with _store_errors(self._app):
                 announce_terminated(request, self._orders.terminations.pop(delivered.id, SIGTERM))
             return
-        if "time limit" in letter.reason:
+        if "time limit" in reason:
             error: Exception = TimeLimitExceeded(
                 request.time_limits[0] or task.time_limit or self._limits.hard
             )
         else:
-            error = WorkerLostError(letter.reason)
+            error = WorkerLostError(reason)
         with _store_errors(self._app):
             task.backend.mark_as_failure(
                 delivered.id, error, request=request._context, store_result=request.store_errors

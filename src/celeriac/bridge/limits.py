@@ -5,12 +5,18 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from types import FrameType
 from typing import Any, NamedTuple
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-__all__ = ["NO_LIMITS", "TimeLimits", "soft_time_limit", "worker_limits"]
+from celeriac.bridge.kept_loop import throw_into_loop
+
+__all__ = ["NO_LIMITS", "GivenUp", "TimeLimits", "hard_time_limit", "soft_time_limit", "worker_limits"]
+
+#: Seconds after which a body that has not ended is told so again.
+_AGAIN = 1.0
 
 
 class TimeLimits(NamedTuple):
@@ -31,12 +37,16 @@ def worker_limits(worker: Any) -> TimeLimits:
     return TimeLimits(worker.time_limit, worker.soft_time_limit)
 
 
+class GivenUp(BaseException):
+    """Raised in a body that is over its hard time limit or was terminated, so that it ends."""
+
+
 @contextmanager
 def soft_time_limit(seconds: float) -> Iterator[None]:
     """Raise SoftTimeLimitExceeded in the block once it has run for ``seconds``; main thread only."""
 
     def expire(_number: int, _frame: FrameType | None) -> None:
-        raise SoftTimeLimitExceeded(seconds)
+        _raise_in_body(SoftTimeLimitExceeded(seconds))
 
     before = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -45,3 +55,36 @@ def soft_time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def hard_time_limit(seconds: float, soft: float | None) -> Iterator[None]:
+    """Raise GivenUp once the block has run for ``seconds``, and every second from then on until it ends.
+
+    Before that SoftTimeLimitExceeded, once, if there is a ``soft`` limit. Main thread only.
+    """
+    due = [soft] if soft and soft < seconds else []
+
+    def expire(_number: int, _frame: FrameType | None) -> None:
+        if due:
+            passed = due.pop()
+            signal.setitimer(signal.ITIMER_REAL, seconds - passed, _AGAIN)
+            _raise_in_body(SoftTimeLimitExceeded(passed))
+        else:
+            _raise_in_body(GivenUp())
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, due[0] if due else seconds, _AGAIN)
+    try:
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # also if the limit has passed in the very last moment
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _raise_in_body(error: BaseException) -> None:
+    if not throw_into_loop(get_ident(), error):
+        raise error

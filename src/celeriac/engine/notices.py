@@ -15,8 +15,10 @@ __all__ = [
     "Queues",
     "RateLimit",
     "Revoked",
+    "Slots",
     "StampsRevoked",
     "TaskEvents",
+    "Terminate",
     "TimeLimits",
 ]
 
@@ -54,13 +56,26 @@ class RateLimit(msgspec.Struct, frozen=True, tag=True):
     rate: str | float | None
 
 
+class Slots(msgspec.Struct, frozen=True, tag=True):
+    """Run so many jobs at a time from now on; those too many finish first."""
+
+    count: int
+
+
+class Terminate(msgspec.Struct, frozen=True, tag=True):
+    """The jobs with these ids are to end now, if they run. What others are told was sent them: a signal."""
+
+    ids: Sequence[str]
+    signum: int
+
+
 class TaskEvents(msgspec.Struct, frozen=True, tag=True):
     """Whether each job is to be told about."""
 
     wanted: bool
 
 
-AnyNotice = Queues | Revoked | StampsRevoked | TimeLimits | RateLimit | TaskEvents
+AnyNotice = Queues | Revoked | StampsRevoked | TimeLimits | RateLimit | Slots | TaskEvents | Terminate
 
 _LENGTH = struct.Struct("<I")
 _CHUNK = 65536

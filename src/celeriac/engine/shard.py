@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -49,6 +50,9 @@ class ShardSpec(msgspec.Struct, frozen=True):
     max_tasks: int | None = None
     #: KiB of resident memory after which it does so too; None: never.
     max_memory: int | None = None
+    #: Deliveries it may run at a time, and how many it can ever be told to.
+    slots: int = 1
+    slots_max: int = 1
 
 
 class _StopWaiting(BaseException):
@@ -76,22 +80,26 @@ class Shard:
         self._runner = Runner(executor, spec.journal, layers)
         self._size = BatchSize(settings.engine_batch_seconds, settings.engine_batch_max)
         self._settler = Settler(broker, executor, spec.journal, events, settings.engine_settle_seconds)
-        self._keeper = Keeper(
-            broker,
-            self._settler,
-            settings,
-            owner=spec.owner,
-            supervisor=spec.supervisor,
-            on_orphaned=self._stop_soon,
-            on_slow=self._on_slow,
-        )
+        self._keeper = self._make_keeper()
         self._queues = tuple(spec.queues)
         self._heed_other = heed
+        self._heeding = threading.Lock()
         self._stopping = False
         self._waiting = False
         self._order = queue_order(spec.queues, settings)
         self._wear = Wear(spec.max_tasks, spec.max_memory)
         self._retry_in = _RETRY_FIRST
+
+    def _make_keeper(self) -> Keeper:
+        return Keeper(
+            self._broker,
+            self._settler,
+            self._settings,
+            owner=self._spec.owner,
+            supervisor=self._spec.supervisor,
+            on_orphaned=self._stop_soon,
+            on_slow=self._on_slow,
+        )
 
     def run(self) -> None:
         """Work until stopped, orphaned or worn out; then settle and give back."""
@@ -197,14 +205,18 @@ class Shard:
         self._settler.flush()
 
     def _heed(self) -> None:
-        for notice in self._spec.notices.read():
-            if isinstance(notice, Queues):
-                self._queues = tuple(notice.names)
-                self._order = queue_order(self._queues, self._settings)
-            elif self._heed_other is not None:
-                self._heed_other(notice)
+        with self._heeding:  # what one thread has read is heeded before the other starts a task
+            for notice in self._spec.notices.read():
+                self._do_as(notice)
 
-    def _wait(self, wait: Callable[[], None]) -> None:
+    def _do_as(self, notice: AnyNotice) -> None:
+        if isinstance(notice, Queues):
+            self._queues = tuple(notice.names)
+            self._order = queue_order(self._queues, self._settings)
+        elif self._heed_other is not None:
+            self._heed_other(notice)
+
+    def _wait(self, wait: Callable[[], object]) -> None:
         try:
             self._waiting = True
             if not self._stopping:
