@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,8 @@ Send = Callable[[Sequence[Message], dict[str, Any] | None], None]
 
 MOST_MESSAGES: Final = 1000
 MOST_BYTES: Final = 1 << 22
+#: Seconds after which a group's next task comes slowly.
+PATIENCE: Final = 0.5
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -26,7 +29,11 @@ class _Waiting(msgspec.Struct, frozen=True):
 
 
 class Batch:
-    """Messages in their order, sent whenever there are many and in the end."""
+    """Messages in their order, sent whenever there are many and in the end.
+
+    Of a group the first one is sent at once, and so are those that come slowly: the group may be a
+    generator that computes long for each task, and Celery lets the first ones run meanwhile.
+    """
 
     def __init__(self, send: Send, *, whole: bool) -> None:
         """``whole``: everything goes in here that comes with its producer, not only a group's tasks."""
@@ -36,6 +43,7 @@ class Batch:
         self._waiting: list[_Waiting] = []
         self._bytes = 0
         self._policy: dict[str, Any] | None = None
+        self._added_at = -PATIENCE
 
     def add(
         self,
@@ -49,7 +57,7 @@ class Batch:
         self._policy = retry_policy
         self._waiting.append(_Waiting(message, published))
         self._bytes += len(message.payload)
-        if len(self._waiting) >= MOST_MESSAGES or self._bytes >= MOST_BYTES:
+        if self._comes_slowly() or len(self._waiting) >= MOST_MESSAGES or self._bytes >= MOST_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -60,6 +68,10 @@ class Batch:
             for one in waiting:
                 if one.published is not None:
                     one.published()
+
+    def _comes_slowly(self) -> bool:
+        before, self._added_at = self._added_at, monotonic()
+        return not self.whole and self._added_at - before >= PATIENCE
 
 
 class Batches:

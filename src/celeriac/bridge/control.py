@@ -21,6 +21,8 @@ from celeriac.engine.notices import RateLimit, Revoked, StampsRevoked, TaskEvent
 __all__ = ["engine_handlers"]
 
 _LISTED = 1000
+#: What Celery's worker says of everything that waits in its timer; the message's own is in the request.
+_TIMER_PRIORITY = 6
 _BROKER_URLS = ("broker_url", "broker_read_url", "broker_write_url")
 
 Answer = Any
@@ -83,8 +85,8 @@ def scheduled(state: Any, **_: Any) -> Answer:
             continue
         found.append(
             {
-                "eta": delivered.headers.get("eta"),
-                "priority": entry.message.priority,
+                "eta": request.eta.isoformat() if request.eta else None,
+                "priority": _TIMER_PRIORITY,
                 "request": request.info(),
             }
         )

@@ -25,6 +25,7 @@ def describe_running(request: Request, started_at: float) -> bytes:
     own = {
         "time_start": started_at,
         "worker_pid": os.getpid(),
+        "acknowledged": not request.task.acks_late,  # one that has started is not started twice
         "argsrepr": request.argsrepr,
         "kwargsrepr": request.kwargsrepr,
         "stamps": request.stamps,

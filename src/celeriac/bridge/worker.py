@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 import click
-from celery import bootsteps, signals
+from celery import bootsteps, platforms, signals
 from celery.apps.worker import Worker as StockWorker
 from celery.apps.worker import safe_say
 from celery.platforms import EX_FAILURE, EX_OK
@@ -162,9 +162,10 @@ def _install_shutdown_handlers(worker: Worker) -> None:
     With ``worker_soft_shutdown_timeout`` cold means: when that time is up, or at the next signal.
     """
     remapped = os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
-    signal.signal(signal.SIGTERM, _handler(worker, warm_first=not remapped))
-    signal.signal(signal.SIGINT, _handler(worker, warm_first=True))
-    signal.signal(signal.SIGQUIT, _handler(worker, warm_first=False))
+    # Celery's way of setting them leaves them alone in a thread, where tests run a worker.
+    platforms.signals["SIGTERM"] = _handler(worker, warm_first=not remapped)
+    platforms.signals["SIGINT"] = _handler(worker, warm_first=True)
+    platforms.signals["SIGQUIT"] = _handler(worker, warm_first=False)
 
 
 def _handler(worker: Worker, *, warm_first: bool) -> Callable[[int, FrameType | None], None]:

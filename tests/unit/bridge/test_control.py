@@ -57,7 +57,7 @@ def panelled(tmp_path: Path) -> Panelled:
 def test_lists_what_waits(panelled: Panelled) -> None:
     panelled.delay("add", 1, "two", headers={"eta": "2030-01-01T00:00:00+00:00"})
     [entry] = scheduled(panelled.state)
-    assert (entry["eta"], entry["priority"]) == ("2030-01-01T00:00:00+00:00", 4)
+    assert (entry["eta"], entry["priority"]) == ("2030-01-01T00:00:00+00:00", 6)  # as in Celery
     assert (entry["request"]["name"], entry["request"]["args"]) == ("add", [1, "two"])
 
 

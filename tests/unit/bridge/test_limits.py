@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
@@ -20,6 +21,15 @@ def test_what_ends_in_time_is_left_alone_and_so_is_what_follows() -> None:
     with soft_time_limit(0.05):
         pass
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_in_a_thread_where_no_signal_arrives_the_body_runs_without_a_limit() -> None:
+    def run() -> str:
+        with soft_time_limit(0.01):
+            return "it ran"
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(run).result() == "it ran"
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit])

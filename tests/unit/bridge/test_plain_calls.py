@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -16,6 +17,7 @@ from celery import chain, chord, group, signals
 from celery._state import _task_stack
 from kombu.exceptions import EncodeError
 
+from celeriac.bridge.batches import PATIENCE
 from celeriac.bridge.template import fresh_id
 from celeriac.bridge.wire import decode
 from celeriac.core.message import Message
@@ -260,10 +262,10 @@ class Calls(list[int]):
         publisher.publish = count
 
 
-def test_a_group_is_one_batch_and_its_messages_are_celerys(shop: Shop) -> None:
+def test_a_group_is_a_batch_but_for_its_first_and_its_messages_are_celerys(shop: Shop) -> None:
     calls = Calls(shop)
     result = group(shop.add.s(number, 1) for number in range(30)).apply_async()
-    assert calls == [30]
+    assert calls == [1, 29]
     found = [told(message) for message in shop.watching.seen]
     assert [each.id for each in found] == [each.id for each in result.results]
     assert [each.args for each in found] == [[number, 1] for number in range(30)]
@@ -277,7 +279,7 @@ def test_a_group_in_which_some_are_not_plain_keeps_its_order(shop: Shop) -> None
     tasks[4].set(compression="zlib")  # by way of kombu
     calls = Calls(shop)
     result = group(tasks).apply_async()
-    assert calls == [4, 1]
+    assert calls == [1, 3, 1]
     assert [told(message).args[0] for message in shop.watching.seen] == [0, 1, 2, 3, 5]
     assert len(result) == 6
     assert shop.app.connection_for_read().default_channel.queue_declare("celery").message_count == 5
@@ -286,7 +288,7 @@ def test_a_group_in_which_some_are_not_plain_keeps_its_order(shop: Shop) -> None
 def test_a_large_group_is_many_batches(shop: Shop) -> None:
     calls = Calls(shop)
     group(shop.add.s(number, 1) for number in range(2500)).apply_async()
-    assert calls == [1000, 1000, 500]
+    assert calls == [1, 1000, 1000, 499]
 
 
 def test_what_went_before_an_error_is_sent_as_in_celery(shop: Shop) -> None:
@@ -300,13 +302,28 @@ def test_chunks_nested_groups_and_chords_are_batches_too(shop: Shop) -> None:
     shop.app.conf.result_backend = f"sqlite:///{shop.path}.results"
     calls = Calls(shop)
     shop.add.chunks(((number, 1) for number in range(100)), 10).apply_async()
-    assert calls == [10]
+    assert calls == [1, 9]
     group(
         shop.add.s(1, 1), group(shop.add.s(number, 1) for number in range(4)), chain(shop.add.s(1, 1))
     ).delay()
-    assert calls == [10, 5, 1]  # Celery hands no producer to a chain
+    assert calls == [1, 9, 1, 4, 1]  # Celery hands no producer to a chain
     chord([shop.add.s(number, 1) for number in range(5)], shop.add.si(1, 1)).apply_async()
-    assert calls == [10, 5, 1, 5]
+    assert calls == [1, 9, 1, 4, 1, 1, 4]
+
+
+def test_a_header_that_comes_slowly_is_not_held_back(shop: Shop, redis: RedisServer) -> None:
+    shop.app.conf.result_backend = redis.url
+    ready: list[int] = []
+
+    def header() -> Iterator[Any]:
+        for number in range(4):
+            time.sleep(PATIENCE)
+            ready.append(shop.ready())
+            yield shop.add.s(number, 1)
+
+    chord(header(), shop.add.si(1, 1), app=shop.app).apply_async()
+    assert ready == [0, 0, 0, 1]  # as with Celery, which looks ahead
+    assert shop.ready() == 4
 
 
 def test_a_producer_of_the_callers_own_sends_at_once(shop: Shop) -> None:
