@@ -22,7 +22,7 @@ from rig.tape import Tape, split_list_pushes
 if TYPE_CHECKING:
     from contenders.adapter import Adapter
 
-_WARM_UP = 50
+_WARM_UP = 20
 _AT_ONCE = 10_000
 
 

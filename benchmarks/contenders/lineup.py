@@ -146,7 +146,7 @@ CONTENDERS = (
         "rq_app",
         ("-m", "rq.cli", "worker-pool", "-n", str(CORES), "-q", "-u", "{broker}", "default"),
         slots=CORES,
-        pace=150,
+        pace=60,
         unsettled=_left_by_rq,
         stored=lambda redis: redis.messages.zcard("rq:finished:default"),
     ),

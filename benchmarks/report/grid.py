@@ -19,6 +19,7 @@ class Grid:
     """One table: of one variant of one section."""
 
     title: str
+    variant: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
 
@@ -32,6 +33,7 @@ def grids(section: Section, samples: Sequence[Sample]) -> Iterator[Grid]:
         headings = [column.heading for column in section.columns]
         yield Grid(
             title=f"{section.title}: {variant}",
+            variant=variant,
             headings=["", *headings, *(["celeriac / it"] if compared else [])],
             rows=[list(_row(section.columns, mine, name, compared=compared)) for name in names],
         )

@@ -22,7 +22,8 @@ from rig.worker import Worker
 __all__ = ["Stage", "Unavailable", "open_stage", "program_environment"]
 
 #: Tasks that a worker runs before it is measured: it has connected, forked and imported by then.
-WARM_UP = 200
+_WARM_UP = 200
+_WARM_UP_SECONDS = 0.3
 _MEMORY = Path("/dev/shm")
 _BENCHMARKS = Path(__file__).resolve().parents[1]
 _SOURCE = _BENCHMARKS.parent / "src"
@@ -55,7 +56,7 @@ class Stage:
     @contextmanager
     def warm_worker(self, producer: Producer) -> Iterator[Worker]:
         """A worker that has run its first tasks and has nothing left to do."""
-        producer.fill(WARM_UP)
+        producer.fill(min(_WARM_UP, self.contender.tasks(_WARM_UP_SECONDS)))
         with self.start_worker() as worker:
             worker.wait_until(self.is_settled)
             if self.contender.not_itself and self.contender.not_itself in worker.log:

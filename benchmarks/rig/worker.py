@@ -21,7 +21,6 @@ __all__ = ["Worker"]
 #: How often the counters are read; a reading takes some 0.05 ms.
 _POLL_SECONDS = 0.005
 _STALLED_SECONDS = 30
-_STOP_SECONDS = 10
 
 
 class Worker:
@@ -81,11 +80,7 @@ class Worker:
         return click.ClickException(f"the worker of {self._name} {what}; its log ends:\n{self.log[-2000:]}")
 
     def stop(self) -> None:
-        """Ask the worker to end; kill what is left of it afterwards."""
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.family.send(signal.SIGKILL)
-            self._process.wait()
+        """Kill all of it: its Redis ends too, and some take ten seconds to say goodbye."""
+        self.family.send(signal.SIGKILL)
+        self._process.wait()
         self.family.send(signal.SIGKILL)

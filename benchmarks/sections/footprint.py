@@ -39,6 +39,6 @@ FOOTPRINT = Section(
         Column("start-up s", "startup", ".2f"),
         Column("processes", "processes"),
     ),
-    seconds=5,
+    seconds=3,
     measure=measure,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ class Drain:
     seconds: float
     #: Tasks after the first, over those seconds.
     per_second: float
+    #: All tasks, over the seconds since the worker was let go.
+    per_second_at_all: float
     #: CPU time of the worker's processes, and of Redis, for one task.
     worker_cpu: float
     redis_cpu: float
@@ -30,6 +33,7 @@ class Drain:
             "tasks": self.tasks,
             "seconds": self.seconds,
             "per_second": self.per_second,
+            "per_second_at_all": self.per_second_at_all,
             "worker_cpu": self.worker_cpu,
             "redis_cpu": self.redis_cpu,
             "repeated": self.repeated,
@@ -44,6 +48,7 @@ def drain(
     with worker.held_still():
         producer.fill(count, task, *arguments)
         worker_cpu, redis_cpu = worker.family.cpu_seconds, stage.redis.cpu_seconds
+    released = time.monotonic()
     first, already = worker.wait_until(lambda runs: runs > before)
     worker.wait_until(lambda runs: runs >= before + count)
     settled, runs = worker.wait_until(stage.is_settled)
@@ -51,6 +56,7 @@ def drain(
         tasks=count,
         seconds=settled - first,
         per_second=(count - (already - before)) / (settled - first),
+        per_second_at_all=count / (settled - released),
         worker_cpu=(worker.family.cpu_seconds - worker_cpu) / count,
         redis_cpu=(stage.redis.cpu_seconds - redis_cpu) / count,
         repeated=runs - before - count,

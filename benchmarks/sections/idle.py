@@ -51,7 +51,7 @@ IDLE = Section(
         Column("Redis %", "redis_cpu", ".2f", factor=100),
         Column("seconds", "seconds"),
     ),
-    seconds=6,
+    seconds=2,
     measure_all=measure,
     most_rounds=1,
 )

@@ -37,6 +37,6 @@ PAYLOAD = Section(
         Column("CPU µs/task", "worker_cpu", factor=1e6),
         Column("tasks", "tasks"),
     ),
-    seconds=13,
+    seconds=7,
     measure=measure,
 )

@@ -104,6 +104,6 @@ QUEUE_WAIT = Section(
         Column("offered/s", "offered"),
         Column("late ms", "producer_late", ".1f", factor=1e3),
     ),
-    seconds=25,
+    seconds=17,
     measure=measure,
 )

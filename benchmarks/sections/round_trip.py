@@ -36,6 +36,6 @@ ROUND_TRIP = Section(
         Column("P99 ms", "p99", ".2f", factor=1e3),
         Column("calls", "calls"),
     ),
-    seconds=10,
+    seconds=8,
     measure=measure,
 )
