@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
+# The task queues that Celeriac is compared with, apart from what tests run on.
+PEERS := .venv-bench
 
-.PHONY: help demo test check lint types bench lock clean
+.PHONY: help demo test check lint types bench bench-report lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 demo: $(READY) ## Import orders, kill workers on the way, show that nothing is lost (no servers)
 	$(BIN)/celeriac demo $(ARGS)
@@ -27,15 +29,22 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-bench: $(READY) $(SERVERS) ## Measure against stock Celery on this machine
-	$(BIN)/python benchmarks/drain.py $(ARGS)
+bench: $(PEERS)/.ready $(SERVERS) ## Measure against stock Celery, Huey, Dramatiq, Taskiq and RQ (20 minutes)
+	$(PEERS)/bin/python benchmarks/bench.py $(ARGS)
 
-lock: ## Renew requirements.lock from pyproject.toml (needs uv)
+bench-report: $(PEERS)/.ready ## Write the last measurements into docs/performance.md, with pictures
+	$(PEERS)/bin/python benchmarks/write_report.py
+	$(PEERS)/bin/python benchmarks/draw.py
+
+lock: ## Renew both lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra redis --extra django --group dev --python-version 3.11 \
 	    --universal --generate-hashes --no-emit-index-url --no-header --upgrade -q -o requirements.lock
+	uv pip compile pyproject.toml --extra redis --extra compare -c requirements.lock --python-version 3.11 \
+	    --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q \
+	    -o benchmarks/requirements.lock
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Celeriac needs Python 3.11 or newer")'
@@ -45,6 +54,14 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Celeriac itself is found through PYTHONPATH, by its own worker only: its metadata makes every `celery` import it.
+$(PEERS)/.ready: $(READY) benchmarks/requirements.lock
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --upgrade \
+	    --target $(PEERS)/celeriac -e .
 	@touch $@
 
 # Debian's Redis, for tests and benchmarks; without root the tests that need it say how to install it.

@@ -1,4 +1,4 @@
-"""A private Redis for one benchmark: a free port, nothing written to disk, gone afterwards."""
+"""A private Redis for one measurement: a free port, nothing written to disk, gone afterwards."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class PrivateRedis:
     """Where messages lie in database 0 and results in database 1."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self.broker_url = f"redis://127.0.0.1:{port}/0"
         self.results_url = f"redis://127.0.0.1:{port}/1"
         self.messages = redis.Redis(port=port, db=0)
@@ -35,11 +36,6 @@ class PrivateRedis:
     def cpu_seconds(self) -> float:
         used = self.messages.info("cpu")
         return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
-
-    def messages_left(self) -> int:
-        """How many messages lie anywhere: ready, in kombu's ``unacked``, or in lists of leases."""
-        lists = list(self.messages.scan_iter(count=1000, _type="list"))
-        return sum(self.messages.llen(key) for key in lists) + self.messages.hlen("unacked")
 
     def answers(self) -> bool:
         try:
