@@ -12,6 +12,7 @@ from celery.worker.pidbox import Pidbox
 
 from celeriac.bridge.control import engine_handlers
 from celeriac.bridge.declare import declare_queues
+from celeriac.bridge.time_outs import Pulse
 
 __all__ = ["EngineConsumer"]
 
@@ -40,6 +41,7 @@ class EngineConsumer:
         self.pidbox = Pidbox(self)
         self.pidbox.node.handlers = engine_handlers()
         self._retry_at = 0.0
+        self._pulse = Pulse()
 
     def poll(self, timeout: float) -> None:
         """Answer remote control for about ``timeout`` seconds, connecting first if need be."""
@@ -47,6 +49,7 @@ class EngineConsumer:
             time.sleep(timeout)
             return
         try:
+            self._pulse.take(self.connection)
             self.connection.drain_events(timeout=timeout)
         except TimeoutError:
             return
