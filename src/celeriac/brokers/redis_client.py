@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from celeriac.core.errors import BrokerError, BrokerUnavailable, ConfigurationError, MissingExtra
 
@@ -70,7 +70,7 @@ def _unix_url(url: str) -> str:
     query = dict(parse_qsl(parts.query))
     if "virtual_host" in query:
         query["db"] = query.pop("virtual_host")
-    return urlunsplit(("unix", parts.netloc, parts.path, urlencode(query), ""))
+    return _joined("unix", parts, query)
 
 
 def _tls_url(url: str, kwargs: dict[str, Any]) -> str:
@@ -84,7 +84,12 @@ def _tls_url(url: str, kwargs: dict[str, Any]) -> str:
         scheme = "rediss"
     elif scheme == "rediss":
         query["ssl_cert_reqs"] = "none"  # as kombu has it, which warns of it
-    return urlunsplit((scheme, parts.netloc, parts.path, urlencode(query), ""))
+    return _joined(scheme, parts, query)
+
+
+def _joined(scheme: str, parts: SplitResult, query: Mapping[str, str]) -> str:
+    """The URL with its two slashes, which the standard library leaves out where no host is named."""
+    return f"{scheme}://{parts.netloc}{parts.path}" + (f"?{urlencode(query)}" if query else "")
 
 
 def _sentinel_client(url: str, kwargs: dict[str, Any], options: Mapping[str, Any]) -> Any:
