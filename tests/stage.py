@@ -39,6 +39,15 @@ class Stage:
         """A broker on the same store."""
         return open_broker(self.url, {"global_keyprefix": self.prefix})
 
+    def environment(self) -> dict[str, str]:
+        """What the test app reads."""
+        return {
+            "BROKER": self.url,
+            "RESULTS": self.results,
+            "LEDGER": str(self.ledger.path),
+            "KEY_PREFIX": self.prefix,
+        }
+
     def send(self, task: str, *args: Any, **options: Any) -> Any:
         """Publish a task of the test app; return its result object."""
         return self.app.send_task(f"{APP}.{task}", args=args, **options)
@@ -47,11 +56,5 @@ class Stage:
         self, *options: str, log: str = "worker.log", ready: bool = True, **environment: str
     ) -> AbstractContextManager[WorkerProcess]:
         """A Celeriac worker on this stage."""
-        variables = {
-            "BROKER": self.url,
-            "RESULTS": self.results,
-            "LEDGER": str(self.ledger.path),
-            "KEY_PREFIX": self.prefix,
-            **environment,
-        }
+        variables = {**self.environment(), **environment}
         return worker(APP, *options, environment=variables, log=self.folder / log, ready=ready)

@@ -25,7 +25,7 @@ from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.lease import Claimed, DeadLetter, Eviction, Lease, Reaped, Scheduled
 from celeriac.core.message import Message
 
-__all__ = ["RedisBroker"]
+__all__ = ["RedisBroker", "drop_delayed"]
 
 _MARK = b'{"x-celeriac-deliveries":'
 _SEND_CHUNK = 1000
@@ -214,10 +214,9 @@ class RedisBroker:
         with translated(), self._redis.pipeline(transaction=True) as pipeline:
             for source in sources:
                 pipeline.llen(source.key)
-                pipeline.zcard(f"{self._ours}delayed:{source.key}")
-                pipeline.delete(source.key, f"{self._ours}delayed:{source.key}")
-            answers = pipeline.execute()
-        return int(sum(answers[0::3]) + sum(answers[1::3]))
+                pipeline.delete(source.key)
+            waiting = sum(pipeline.execute()[0::2])
+            return int(waiting) + drop_delayed(self._redis, self._prefix, [source.key for source in sources])
 
     def close(self) -> None:
         if self._doorbell is not None:
@@ -306,6 +305,16 @@ class RedisBroker:
             died_at=float(died_at),
             deliveries=deliveries,
         )
+
+
+def drop_delayed(client: Any, prefix: str, sources: Sequence[str]) -> int:
+    """Drop what is delayed for these lists; return how many messages. Raises redis-py's errors."""
+    with client.pipeline(transaction=True) as pipeline:
+        for source in sources:
+            key = f"{prefix}celeriac:delayed:{source}"
+            pipeline.zcard(key)
+            pipeline.delete(key)
+        return int(sum(pipeline.execute()[0::2]))
 
 
 def _read_batch(owner: str, batch: str, source: _Source, raws: Sequence[bytes]) -> Iterator[Lease]:

@@ -20,7 +20,7 @@ except ImportError as error:  # pragma: no cover - shown by the test of the bare
 else:
     _missing = None
 
-__all__ = ["PATIENCE", "connection_options", "open_client", "refusal", "translated"]
+__all__ = ["PATIENCE", "client_on", "connection_options", "open_client", "refusal", "translated"]
 
 #: Seconds to wait for a connection, and for an answer: a connection that is only half open, because a
 #: machine or a firewall in between has forgotten it, gives neither an answer nor an error.
@@ -115,6 +115,11 @@ def _sentinel_client(url: str, kwargs: dict[str, Any], options: Mapping[str, Any
         **kwargs,
     )
     return sentinels.master_for(name)
+
+
+def client_on(pool: Any) -> Any:
+    """Return a client that shares somebody else's connections."""
+    return redis.Redis(connection_pool=pool)
 
 
 def refusal() -> type[Exception]:
