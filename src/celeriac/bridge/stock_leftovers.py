@@ -26,6 +26,5 @@ class StockLeftovers:
         if now < self._next:
             return
         self._next = now + _EVERY
-        restore = getattr(channel.qos, "restore_visible", None)
-        if restore is not None:
-            restore(num=channel.unacked_restore_limit, interval=1)
+        if hasattr(channel, "visibility_timeout"):  # other transports keep nothing there
+            channel.qos.restore_visible(num=channel.unacked_restore_limit, interval=1)
