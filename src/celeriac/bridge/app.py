@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -35,6 +35,8 @@ class Celery(celery.Celery):
     """
 
     amqp_cls = "celeriac.bridge.publish:FastAMQP"
+    #: Transport options with which a worker's connections notice that nobody answers any more.
+    time_outs: Mapping[str, float] = {}
 
     def __init__(self, *args: Any, layers: Sequence[Layer] = (), **kwargs: Any) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
@@ -104,12 +106,18 @@ class Celery(celery.Celery):
         return (symbol_by_name(ours) if ours else backend)(app=self, url=url)
 
     def _connection(self, url: Any, *args: Any, transport: Any = None, **kwargs: Any) -> Any:
+        given = {
+            **self.time_outs,
+            **self.conf.broker_transport_options,
+            **(kwargs.get("transport_options") or {}),
+        }
+        kwargs["transport_options"] = given
         if transport is None and not self.conf.broker_transport:
             transport = _TRANSPORTS.get(scheme_of(single_url(url or self.conf.broker_url) or ""))
             if transport is not None:
                 # A stock worker on this transport buries what the engine would bury.
                 limit = {"max_deliveries": read_settings(self).engine_max_deliveries}
-                kwargs["transport_options"] = {**limit, **(kwargs.get("transport_options") or {})}
+                kwargs["transport_options"] = {**limit, **given}
         return super()._connection(url, *args, transport=transport, **kwargs)
 
     def __reduce_keys__(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from kombu.utils.functional import retry_over_time
 
 from celeriac.bridge.batches import Batch, Batches
 from celeriac.bridge.configuration import broker_for, single_url
+from celeriac.bridge.connection import AppConnection
 from celeriac.bridge.plain_calls import PlainCalls
 from celeriac.bridge.wire import encode
 from celeriac.core.errors import BrokerError, BrokerUnavailable
@@ -62,6 +63,8 @@ class FastAMQP(AMQP):
     Plain: to a queue through its direct exchange, on the app's own broker, uncompressed. Anything
     else goes out as Celery itself would send it.
     """
+
+    Connection = AppConnection
 
     @cached_property
     def publishers(self) -> ThreadPublishers | None:

@@ -23,6 +23,7 @@ from celeriac.bridge.fallback import reason_for_stock_worker
 from celeriac.bridge.pools import ASYNCIO, chosen_pool, pool_name
 from celeriac.bridge.queue_weights import parse_queues
 from celeriac.bridge.soft_shutdown import SoftShutdown
+from celeriac.bridge.time_outs import time_outs
 from celeriac.core.errors import ConfigurationError
 
 __all__ = ["Worker"]
@@ -89,6 +90,7 @@ class Worker(StockWorker):
         self.stock_reason = reason_for_stock_worker(self)
         if self.stock_reason is None:
             self.Blueprint = self.EngineBlueprint
+            self.app.time_outs = time_outs(read_settings(self.app))
             if given := self.options.get("autoscale"):
                 self.autoscale = _most_and_least(given)
                 self.concurrency = self.autoscale[1]

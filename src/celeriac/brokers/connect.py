@@ -18,7 +18,7 @@ from celeriac.core.errors import ConfigurationError, did_you_mean
 __all__ = ["SCHEMES", "SqliteAddress", "open_broker", "parse_sqlite_url", "scheme_of"]
 
 #: URL schemes of brokers that several processes can share.
-SCHEMES = ("redis", "rediss", "redis+socket", "sqlite")
+SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "sqlite")
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 

@@ -11,7 +11,7 @@ import msgspec
 
 from celeriac.core.broker import Broker
 from celeriac.core.errors import BrokerUnavailable
-from celeriac.core.events import BrokerLost, BrokerRegained, Events
+from celeriac.core.events import Events
 from celeriac.core.executor import Executor
 from celeriac.core.layer import Layer
 from celeriac.core.lease import Lease
@@ -20,6 +20,7 @@ from celeriac.engine.batch import BatchSize
 from celeriac.engine.journal import Journal
 from celeriac.engine.keeper import Keeper, is_orphan
 from celeriac.engine.notices import AnyNotice, NoticePipe, Queues
+from celeriac.engine.outage import Outage
 from celeriac.engine.queue_order import queue_order
 from celeriac.engine.run import Runner
 from celeriac.engine.settle import Settler
@@ -29,7 +30,6 @@ __all__ = ["Shard", "ShardSpec"]
 
 #: Seconds between an idle shard's looks at whether it is still wanted.
 _IDLE_WAIT = 1.0
-_RETRY_FIRST, _RETRY_MAX = 0.1, 5.0
 
 
 class ShardSpec(msgspec.Struct, frozen=True):
@@ -76,7 +76,6 @@ class Shard:
         self._spec = spec
         self._broker = broker
         self._settings = settings
-        self._events = events
         self._runner = Runner(executor, spec.journal, layers)
         self._size = BatchSize(settings.engine_batch_seconds, settings.engine_batch_max)
         self._settler = Settler(broker, executor, spec.journal, events, settings.engine_settle_seconds)
@@ -88,7 +87,7 @@ class Shard:
         self._waiting = False
         self._order = queue_order(spec.queues, settings)
         self._wear = Wear(spec.max_tasks, spec.max_memory)
-        self._retry_in = _RETRY_FIRST
+        self._outage = Outage(events)
 
     def _make_keeper(self) -> Keeper:
         return Keeper(
@@ -141,9 +140,9 @@ class Shard:
                 self._run_batch(leases)
             else:
                 self._wait(partial(self._broker.wait, self._queues, idle_wait))
-            self._broker_works()
+            self._outage.works()
         except BrokerUnavailable as error:
-            self._wait(partial(time.sleep, self._broker_fails(error)))
+            self._wait(partial(time.sleep, self._outage.fails(error)))
 
     def stop(self) -> None:
         """Finish the running delivery and claim no more; safe in a signal handler."""
@@ -164,7 +163,7 @@ class Shard:
             except BrokerUnavailable as error:
                 if time.monotonic() > give_up:
                     return  # the leases run out by themselves, and the messages go back
-                time.sleep(self._broker_fails(error))
+                time.sleep(self._outage.fails(error))
 
     def _run_batch(self, leases: Sequence[Lease]) -> None:
         begun = time.monotonic()
@@ -226,15 +225,3 @@ class Shard:
 
     def _stop_soon(self) -> None:
         self._stopping = True
-
-    def _broker_fails(self, error: BrokerUnavailable) -> float:
-        """Report it; return the seconds to wait before the next try."""
-        pause = self._retry_in
-        self._events.emit(BrokerLost(error=str(error), retry_in=pause))
-        self._retry_in = min(pause * 2, _RETRY_MAX)
-        return pause
-
-    def _broker_works(self) -> None:
-        if self._retry_in > _RETRY_FIRST:
-            self._retry_in = _RETRY_FIRST
-            self._events.emit(BrokerRegained())

@@ -11,12 +11,13 @@ from uuid import uuid4
 
 from celeriac.core.broker import Broker
 from celeriac.core.errors import BrokerUnavailable
-from celeriac.core.events import BrokerLost, BrokerRegained, Events, ShardStarted, ShardStopped
+from celeriac.core.events import Events, ShardStarted, ShardStopped
 from celeriac.core.lease import DeadLetter, Eviction
 from celeriac.core.settings import Settings
 from celeriac.engine.journal import Entry, Journal
 from celeriac.engine.note import Note, read_notes
 from celeriac.engine.notices import AnyNotice, NoticePipe, Queues
+from celeriac.engine.outage import Outage
 from celeriac.engine.process import ChildProcess
 from celeriac.engine.shard import ShardSpec
 from celeriac.engine.terminate import TERMINATED, TIME_LIMIT, Terminations, hold_still
@@ -24,10 +25,10 @@ from celeriac.engine.upkeep import Promoter, Reaper, Renewer
 
 __all__ = ["RunningShard", "Supervisor", "new_spec"]
 
-_RETRY_FIRST, _RETRY_MAX = 0.1, 5.0
 _PAUSE, _STOPPING_PAUSE = 0.1, 0.02
 #: A shard that lived shorter than this many seconds is replaced after a pause that doubles.
 _SHORT_LIFE = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 #: Seconds between two requests to stop: one that was only just forked may not hear the first.
 _ASK_EVERY = 0.5
 #: Bytes of a shard's note: in any case, and for each delivery it may run at a time.
@@ -123,7 +124,7 @@ class Supervisor:
         self._pause: dict[int, float] = {}
         self._upkeep_at = 0.0
         self._give_up_at = 0.0
-        self._retry_in = _RETRY_FIRST
+        self._outage = Outage(events)
 
     # -- What the worker calls
 
@@ -293,7 +294,7 @@ class Supervisor:
             self._pause.pop(shard.number, None)
             return 0.0
         pause = self._pause.get(shard.number, 0.0)
-        self._pause[shard.number] = min(max(2 * pause, _RETRY_FIRST), _RETRY_MAX)
+        self._pause[shard.number] = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
         return pause
 
     def _kill_overdue(self, now: float) -> None:
@@ -352,10 +353,7 @@ class Supervisor:
             self._reaper.tick(now)
             self._promoter.tick(now, time.time())
         except BrokerUnavailable as error:
-            self._upkeep_at = now + self._retry_in
-            self._events.emit(BrokerLost(error=str(error), retry_in=self._retry_in))
-            self._retry_in = min(self._retry_in * 2, _RETRY_MAX)
+            self._upkeep_at = now + self._outage.fails(error)
+            self._reaper.hold_off(now)
         else:
-            if self._retry_in > _RETRY_FIRST:
-                self._retry_in = _RETRY_FIRST
-                self._events.emit(BrokerRegained())
+            self._outage.works()
