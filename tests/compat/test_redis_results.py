@@ -252,6 +252,16 @@ def test_a_stored_success_is_never_overwritten(store: RedisResults, make_app: Ma
     assert make_app().AsyncResult("b").get(timeout=1) == "new"
 
 
+def test_a_retry_that_has_succeeded_already_is_not_overwritten(make_app: MakeApp, server: Redis) -> None:
+    backend = make_app().backend
+    retried = backend.encode({"status": "RETRY", "result": None})
+    for task_id, state in [("quick", "SUCCESS"), ("slow", "STARTED")]:
+        finish(backend, task_id, 1, state)
+        backend._set_with_state(backend.get_key_for_task(task_id), retried, states.RETRY)
+    assert [backend.get_state(task_id) for task_id in ("quick", "slow")] == ["SUCCESS", "RETRY"]
+    assert server.ttl(backend.get_key_for_task("slow")) > 0
+
+
 def test_what_nobody_can_read_is_overwritten(store: RedisResults, server: Redis, make_app: MakeApp) -> None:
     server.set(store.get_key_for_task("a"), b"\x00rubbish")
     finish(store, "a", 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from celery import bootsteps
@@ -26,6 +27,7 @@ from celeriac.bridge.rate_limits import RateLimits
 from celeriac.bridge.report import log_events
 from celeriac.bridge.task_events import TaskEvents
 from celeriac.bridge.totals import Totals
+from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.events import Events
 from celeriac.core.lease import DeadLetter
 from celeriac.engine.autoscale import Autoscaler
@@ -69,7 +71,11 @@ class _Engine:
 
     def record(self, letter: DeadLetter) -> None:
         """Tell of a message that died unfinished."""
-        self.recorder.bury(letter)
+        if self.recorder.retry_lost(letter):
+            with suppress(BrokerUnavailable):  # the letter stays, beside the retry that runs
+                self.broker.drop_dead([letter.id])
+        else:
+            self.recorder.bury(letter)
         self.recorder.flush()
 
     def tell(self, notice: AnyNotice) -> None:

@@ -8,9 +8,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
 
+from celery._state import get_current_task
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.utils.log import get_logger
 
 __all__ = ["NO_LIMITS", "TimeLimits", "soft_time_limit", "worker_limits"]
+
+
+# The name under which Celery itself logs this, and under which people look for it.
+logger = get_logger("celery.worker.request")
 
 
 class TimeLimits(NamedTuple):
@@ -36,6 +42,8 @@ def soft_time_limit(seconds: float) -> Iterator[None]:
     """Raise SoftTimeLimitExceeded in the block once it has run for ``seconds``; main thread only."""
 
     def expire(_number: int, _frame: FrameType | None) -> None:
+        if (task := get_current_task()) is not None:
+            logger.warning("Soft time limit (%ss) exceeded for %s[%s]", seconds, task.name, task.request.id)
         raise SoftTimeLimitExceeded(seconds)
 
     before = signal.signal(signal.SIGALRM, expire)
