@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from celery import bootsteps
+from celery import bootsteps, signals
 from celery.worker import state
 from celery.worker.autoscale import AUTOSCALE_KEEPALIVE
 
@@ -28,7 +28,7 @@ from celeriac.bridge.report import log_events
 from celeriac.bridge.task_events import TaskEvents
 from celeriac.bridge.totals import Totals
 from celeriac.core.errors import BrokerUnavailable
-from celeriac.core.events import Events
+from celeriac.core.events import Events, ShardStarting
 from celeriac.core.lease import DeadLetter
 from celeriac.engine.autoscale import Autoscaler
 from celeriac.engine.note import Note, read_notes
@@ -125,6 +125,8 @@ class PreforkEngine(_Engine):
 
     def __init__(self, worker: Any) -> None:
         super().__init__(worker)
+        announce = signals.worker_before_create_process.send
+        self.events.subscribe(ShardStarting, lambda _: announce(sender=worker.pool))
         self.supervisor = Supervisor(
             self.broker,
             self.settings,

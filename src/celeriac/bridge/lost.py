@@ -43,7 +43,7 @@ def send_failure(request: Request, task: Any, error: Exception) -> None:
             exception=error,
             args=request.args,
             kwargs=request.kwargs,
-            traceback=error.__traceback__,
+            traceback=einfo.traceback,
             einfo=einfo,
         )
     finally:
