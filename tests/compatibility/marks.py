@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["BadMark", "Shown", "read_marks"]
 
 #: Fixtures with which a test does the same with Celery's own worker.
-COMPARING = frozenset({"both", "either"})
+COMPARING = frozenset({"both", "either", "make_either"})
 
 
 class BadMark(Exception):

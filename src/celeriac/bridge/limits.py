@@ -44,7 +44,7 @@ def soft_time_limit(seconds: float) -> Iterator[None]:
     def expire(_number: int, _frame: FrameType | None) -> None:
         if (task := get_current_task()) is not None:
             logger.warning("Soft time limit (%ss) exceeded for %s[%s]", seconds, task.name, task.request.id)
-        raise SoftTimeLimitExceeded(seconds)
+        raise SoftTimeLimitExceeded
 
     before = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, seconds)
