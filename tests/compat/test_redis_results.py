@@ -138,6 +138,7 @@ def test_the_backend_can_be_pickled(make_app: MakeApp) -> None:
     ],
     ids=["success", "failure", "started"],
 )
+@pytest.mark.shows("setting", "result_backend")
 def test_what_is_stored_is_what_celery_stores(
     make_app: MakeApp, server: Redis, settings: dict[str, Any], state: str, result: Any
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_result_that_cannot_be_encoded_raises_as_in_celery(store: RedisResults
         finish(store, "a", object())
 
 
+@pytest.mark.shows("setting", "result_failure_expires")
 def test_failures_expire_as_configured(make_app: MakeApp, server: Redis) -> None:
     backend = make_app(result_expires=1000, result_failure_expires=50).backend
     backend.hold()

@@ -90,7 +90,7 @@ def live(either: Either) -> dict[str, list[Heard]]:
 
 
 @pytest.mark.shows("signal", "task_received", "task_prerun", "task_postrun", "task_success", "task_failure")
-@pytest.mark.shows("signal", "task_retry", "task_rejected", "task_unknown", "task_revoked")
+@pytest.mark.shows("signal", "task_retry", "task_unknown", "task_revoked")
 @pytest.mark.shows("signal", "before_task_publish", "after_task_publish")
 @pytest.mark.parametrize("case", CASES)
 def test_signals_of_a_task(both: dict[str, dict[str, list[Heard]]], case: str) -> None:

@@ -45,6 +45,8 @@ _SENDING = (
     *("compression", "time_limit", "soft_time_limit", "immediate", "mandatory"),
     *("headers", "retry", "retry_policy"),
 )
+#: What Celery calls the signatures that ``Task.map`` and ``Task.starmap`` make.
+_CANVAS_METHODS = {"map": "xmap", "starmap": "xstarmap"}
 #: Options of a task that Celery's worker does not know; its Task class takes any.
 OUR_OPTIONS = frozenset({"dead_letter", "unique", "global_rate_limit", "max_concurrency"})
 
@@ -55,7 +57,7 @@ def catalogue() -> Mapping[str, list[str]]:
         "worker option": [options[0] for options in _worker_options()],
         "setting": [name for name, _ in flatten(NAMESPACES)],
         "task option": _unique([*_task_attributes(), *_declared_options(), *_AUTORETRY, *_sent_options()]),
-        "canvas": _unique([*canvas.__all__, *_public(canvas.StampingVisitor), *_public(canvas.Signature)]),
+        "canvas": _unique([*canvas.__all__, *_methods(canvas.Signature), "add_to_chord"]),
         "signal": list(signals.__all__),
         "control command": list(Panel.meta),
     }
@@ -65,12 +67,12 @@ def spellings() -> Mapping[str, Mapping[str, str]]:
     """The other names of things in the catalogue: ``{kind: {other name: name}}``."""
     aliases = {meta.alias: name for name, meta in Panel.meta.items() if meta.alias}
     options = {short: names[0] for names in _worker_options() for short in names[1:]}
-    return {"control command": aliases, "worker option": options}
+    return {"control command": aliases, "worker option": options, "canvas": _CANVAS_METHODS}
 
 
 def is_ours(kind: str, name: str) -> bool:
     """Whether this is one of the names that Celeriac adds to Celery's."""
-    ours = set(_public(celeriac.Celery("any").Task)) - set(_public(Task))
+    ours = set(dir(celeriac.Celery("any", set_as_current=False).Task)) - set(dir(Task))
     return {
         "setting": name in {field.name for field in msgspec.structs.fields(Settings)},
         "task option": name in OUR_OPTIONS | ours,
@@ -104,6 +106,10 @@ def _parameters(function: Any, leave_out: Iterable[str] = ()) -> list[str]:
 
 def _public(owner: type) -> list[str]:
     return [name for name in vars(owner) if not name.startswith("_")]
+
+
+def _methods(owner: type) -> list[str]:
+    return [name for name in _public(owner) if inspect.isfunction(vars(owner)[name])]
 
 
 def _unique(names: Iterable[str]) -> list[str]:

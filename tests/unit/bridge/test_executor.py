@@ -70,6 +70,8 @@ def test_a_failure_that_is_not_acknowledged_is_buried(bench: Bench) -> None:
     ],
     ids=str,
 )
+@pytest.mark.shows("setting", "task_acks_on_failure_or_timeout", "task_acks_on_failure", "task_acks_late")
+@pytest.mark.shows("task option", "acks_on_failure_or_timeout")
 def test_the_apps_settings_say_whether_failures_are_acknowledged(
     tmp_path: Path, configuration: dict[str, Any], *, buried: bool
 ) -> None:
