@@ -41,7 +41,7 @@ CASES: dict[str, tuple[dict[str, object], str | None]] = {
         {"app": {"worker_consumer": "celery.worker.consumer.consumer:Consumer"}},
         "worker_consumer is set",
     ),
-    "an agent": ({"app": {"worker_agent": "shop.agent:Agent"}}, "worker_agent is set"),
+    "an agent": ({"app": {"worker_agent": "celery.bootsteps:Step"}}, "worker_agent is set"),
     "a rate limit": ({"app": {"task_default_rate_limit": "5/m"}}, None),
     "rate limits switched off": (
         {"app": {"task_default_rate_limit": "5/m", "worker_disable_rate_limits": True}},
