@@ -8,10 +8,10 @@ SERVERS := $(VENV)/.servers
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
 
-.PHONY: help demo test check lint types bench bench-report lock clean
+.PHONY: help demo test check lint types bench bench-report compatibility lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
 
 demo: $(READY) ## Import orders, kill workers on the way, show that nothing is lost (no servers)
 	$(BIN)/celeriac demo $(ARGS)
@@ -35,6 +35,9 @@ bench: $(PEERS)/.ready $(SERVERS) ## Measure against stock Celery, Huey, Dramati
 bench-report: $(PEERS)/.ready ## Write the last measurements into docs/performance.md, with pictures
 	$(PEERS)/bin/python benchmarks/write_report.py
 	$(PEERS)/bin/python benchmarks/draw.py
+
+compatibility: $(READY) ## Write docs/compatibility.md from the tests' marks and from Celery itself
+	$(BIN)/python -m tests.compatibility
 
 lock: ## Renew both lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra redis --extra django --group dev --python-version 3.11 \

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from celery import bootsteps
+from celery import bootsteps, signals
 from celery.worker import state
 from celery.worker.autoscale import AUTOSCALE_KEEPALIVE
 
@@ -28,7 +29,8 @@ from celeriac.bridge.rate_limits import RateLimits
 from celeriac.bridge.report import log_events
 from celeriac.bridge.task_events import TaskEvents
 from celeriac.bridge.totals import Totals
-from celeriac.core.events import Events
+from celeriac.core.errors import BrokerUnavailable
+from celeriac.core.events import Events, ShardStarting
 from celeriac.core.lease import DeadLetter
 from celeriac.engine.autoscale import Autoscaler
 from celeriac.engine.concurrent_supervisor import ConcurrentSupervisor
@@ -73,7 +75,11 @@ class _Engine:
 
     def record(self, letter: DeadLetter) -> None:
         """Tell of a message that died unfinished."""
-        self.recorder.bury(letter)
+        if self.recorder.retry_lost(letter):
+            with suppress(BrokerUnavailable):  # the letter stays, beside the retry that runs
+                self.broker.drop_dead([letter.id])
+        else:
+            self.recorder.bury(letter)
         self.recorder.flush()
 
     def tell(self, notice: AnyNotice) -> None:
@@ -123,6 +129,8 @@ class PreforkEngine(_Engine):
 
     def __init__(self, worker: Any) -> None:
         super().__init__(worker)
+        announce = signals.worker_before_create_process.send
+        self.events.subscribe(ShardStarting, lambda _: announce(sender=worker.pool))
         self.supervisor = self._supervisor(
             worker.concurrency,
             node=self.node,

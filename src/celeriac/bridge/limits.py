@@ -10,7 +10,9 @@ from threading import get_ident
 from types import FrameType
 from typing import Any, NamedTuple
 
+from celery._state import get_current_task
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.utils.log import get_logger
 
 from celeriac.bridge.kept_loop import throw_into_loop
 
@@ -18,6 +20,10 @@ __all__ = ["NO_LIMITS", "GivenUp", "TimeLimits", "hard_time_limit", "soft_time_l
 
 #: Seconds after which a body that has not ended is told so again.
 _AGAIN = 1.0
+
+
+# The name under which Celery itself logs this, and under which people look for it.
+logger = get_logger("celery.worker.request")
 
 
 class TimeLimits(NamedTuple):
@@ -54,6 +60,8 @@ def soft_time_limit(seconds: float) -> Iterator[None]:
         return
 
     def expire(_number: int, _frame: FrameType | None) -> None:
+        if (task := get_current_task()) is not None:
+            logger.warning("Soft time limit (%ss) exceeded for %s[%s]", seconds, task.name, task.request.id)
         _raise_in_body(SoftTimeLimitExceeded(seconds))
 
     before = signal.signal(signal.SIGALRM, expire)

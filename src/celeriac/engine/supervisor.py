@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from celeriac.core.broker import Broker
 from celeriac.core.errors import BrokerUnavailable
-from celeriac.core.events import Events, ShardStarted, ShardStopped
+from celeriac.core.events import Events, ShardStarted, ShardStarting, ShardStopped
 from celeriac.core.lease import DeadLetter, Eviction
 from celeriac.core.settings import Settings
 from celeriac.engine.journal import Entry, Journal
@@ -260,6 +260,7 @@ class Supervisor:
     def _start_shard(self, number: int) -> None:
         self._start_at.pop(number, None)
         spec = self._new_spec(number)
+        self._events.emit(ShardStarting(shard=spec.name))
         self._broker.close()  # a connection must not be shared with the child
         process = ChildProcess(spec.name, partial(self._launch, spec))
         spec.notices.shard_started()

@@ -152,6 +152,7 @@ def test_celerys_and_other_peoples_settings_are_left_alone() -> None:
         "sentinel://a;sentinel://b",
     ],
 )
+@pytest.mark.shows("setting", "broker_url")
 def test_one_url_of_a_broker_of_ours(url: str) -> None:
     assert single_url(url) == url
     assert single_url([url]) == url
@@ -184,6 +185,7 @@ def test_sentinels_may_be_listed() -> None:
     assert single_url(["sentinel://a:1", "sentinel://b:2"]) == "sentinel://a:1;sentinel://b:2"
 
 
+@pytest.mark.shows("setting", "broker_transport_options")
 def test_the_broker_has_the_apps_transport_options() -> None:
     app = app_with({"broker_transport_options": {"global_keyprefix": "shop:", "visibility_timeout": 60}})
     broker = broker_for(app, "redis://127.0.0.1:1/0")
