@@ -19,6 +19,7 @@ from celery.concurrency.prefork import process_destructor, process_initializer
 from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.limits import TimeLimits
 from celeriac.bridge.orders import Orders
+from celeriac.bridge.pool_child import run_as_pool_child
 from celeriac.bridge.report import log_events
 from celeriac.bridge.totals import Totals
 from celeriac.core.broker import Broker
@@ -60,7 +61,7 @@ def run_shard(
     set_pdeathsig(signal.SIGTERM)  # the initializer chose KILL, which would cut a running task short
     gc.freeze()  # what the supervisor loaded stays shared between the processes
     try:
-        shard.run()
+        run_as_pool_child(shard.run)
     finally:
         process_destructor(os.getpid(), 0)
         del inherited  # kept until now, as collecting them would close the supervisor's connections
