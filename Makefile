@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
 
-.PHONY: help demo test check lint types bench lock clean
+.PHONY: help demo test check lint types bench screenshots lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 demo: $(READY) ## Import orders, kill workers on the way, show that nothing is lost (no servers)
 	$(BIN)/celeriac demo $(ARGS)
@@ -30,6 +30,9 @@ types: $(READY)
 bench: $(READY) $(SERVERS) ## Measure against stock Celery on this machine
 	$(BIN)/python benchmarks/drain.py $(ARGS)
 
+screenshots: $(READY) $(SERVERS) ## Take the pictures in docs/images anew
+	$(BIN)/python -m tests.screenshots
+
 lock: ## Renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra redis --extra django --group dev --python-version 3.11 \
 	    --universal --generate-hashes --no-emit-index-url --no-header --upgrade -q -o requirements.lock
@@ -47,9 +50,10 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Debian's Redis, for tests and benchmarks; without root the tests that need it say how to install it.
+# Debian's Redis and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
 $(SERVERS): $(READY)
-	@if ! command -v redis-server >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
+	@missing=$$(for program in redis-server chromium; do command -v $$program >/dev/null || echo $$program; done); \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 	@touch $@
