@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
 
-.PHONY: help demo test check lint types bench screenshots lock clean
+.PHONY: help demo test check lint types bench screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ bench: $(READY) $(SERVERS) ## Measure against stock Celery on this machine
 
 screenshots: $(READY) $(SERVERS) ## Take the pictures in docs/images anew
 	$(BIN)/python -m tests.screenshots
+
+packages: $(READY) ## Run the own tests of packages built on Celery, on Celery and on Celeriac (minutes)
+	$(BIN)/python -m tests.packages.suites
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra redis --extra django --group dev --python-version 3.11 \
