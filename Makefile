@@ -8,7 +8,7 @@ SERVERS := $(VENV)/.servers
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
 
-.PHONY: help demo test check lint types bench bench-report compatibility lock clean
+.PHONY: help demo test check lint types bench bench-report compatibility screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -39,6 +39,12 @@ bench-report: $(PEERS)/.ready ## Write the last measurements into docs/performan
 compatibility: $(READY) ## Write docs/compatibility.md from the tests' marks and from Celery itself
 	$(BIN)/python -m tests.compatibility
 
+screenshots: $(READY) $(SERVERS) ## Take the pictures in docs/images anew
+	$(BIN)/python -m tests.screenshots
+
+packages: $(READY) ## Run the own tests of packages built on Celery, on Celery and on Celeriac (minutes)
+	$(BIN)/python -m tests.packages.suites
+
 lock: ## Renew both lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra redis --extra django --group dev --python-version 3.11 \
 	    --universal --generate-hashes --no-emit-index-url --no-header --upgrade -q -o requirements.lock
@@ -55,7 +61,7 @@ $(READY): requirements.lock pyproject.toml
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null; \
 	fi
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -67,9 +73,10 @@ $(PEERS)/.ready: $(READY) benchmarks/requirements.lock
 	    --target $(PEERS)/celeriac -e .
 	@touch $@
 
-# Debian's Redis, for tests and benchmarks; without root the tests that need it say how to install it.
+# Debian's Redis and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
 $(SERVERS): $(READY)
-	@if ! command -v redis-server >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
+	@missing=$$(for program in redis-server chromium; do command -v $$program >/dev/null || echo $$program; done); \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 	@touch $@

@@ -17,6 +17,7 @@ from celeriac.bridge.bulk import Calls, call_many
 from celeriac.bridge.configuration import read_settings, single_url
 from celeriac.bridge.pools import PoolOption
 from celeriac.bridge.task import with_bulk_calls
+from celeriac.bridge.wrapped import sending_is_wrapped
 from celeriac.brokers.connect import scheme_of
 from celeriac.core.layer import Layer
 
@@ -65,7 +66,7 @@ class Celery(celery.Celery):
             return None
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
-        result = None if rest else self.amqp.send_plain(name, args, kwargs, options)
+        result = None if rest or sending_is_wrapped() else self.amqp.send_plain(name, args, kwargs, options)
         if result is None:
             result = super().send_task(name, args, kwargs, *rest, **options)
         return result

@@ -8,6 +8,7 @@ from typing import Any, Final, overload
 from celery.app.task import Task
 
 from celeriac.bridge.batches import Batch
+from celeriac.bridge.wrapped import calls_are_wrapped
 
 __all__ = ["SentTasks", "call_many"]
 
@@ -106,6 +107,7 @@ def _is_ordinary(app: Any, task: Any) -> bool:
     kind = type(task)
     return (
         kind.apply_async is Task.apply_async
+        and not calls_are_wrapped()
         and kind.shadow_name is Task.shadow_name
         and not task.__v2_compat__
         and getattr(task, "_dump_pydantic_arguments", None) is None

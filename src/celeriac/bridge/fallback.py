@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from celery import Task
+from celery.utils.imports import symbol_by_name
+
 from celeriac.bridge.configuration import single_url
 from celeriac.bridge.pools import POOLS, pool_name
 
@@ -19,7 +22,7 @@ def reason_for_stock_worker(worker: Any) -> str | None:
     pool = pool_name(worker.pool_cls)
     if pool not in POOLS.values():
         return f"the pool {pool.rpartition('.')[2]!r} is not one of {', '.join(POOLS.values())}"
-    return _unsupported_option(worker) or _unsupported_steps(worker)
+    return _unsupported_option(worker) or _unsupported_steps(worker) or _unsupported_task(worker)
 
 
 def _unsupported_option(worker: Any) -> str | None:
@@ -42,3 +45,12 @@ def _unsupported_option(worker: Any) -> str | None:
 def _unsupported_steps(worker: Any) -> str | None:
     steps = worker.app.steps["consumer"]
     return f"the app adds consumer steps ({len(steps)})" if steps else None
+
+
+def _unsupported_task(worker: Any) -> str | None:
+    """A task that comes with parts of Celery's worker of its own, as ``celery_batches.Batches`` does."""
+    for task in worker.app.tasks.values():
+        for part in ("Strategy", "Request"):
+            if symbol_by_name(getattr(task, part)) != symbol_by_name(getattr(Task, part)):
+                return f"the task {task.name!r} has a {part} of its own"
+    return None

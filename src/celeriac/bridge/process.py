@@ -23,6 +23,7 @@ from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.kept_loop import await_async_tasks
 from celeriac.bridge.limits import TimeLimits
 from celeriac.bridge.orders import Orders
+from celeriac.bridge.pool_child import run_as_pool_child
 from celeriac.bridge.pools import ASYNCIO, THREADS
 from celeriac.bridge.report import log_events
 from celeriac.bridge.solo_executor import SoloExecutor
@@ -85,7 +86,7 @@ def _run(shard: Shard) -> None:
     set_pdeathsig(signal.SIGTERM)  # the initializer chose KILL, which would cut a running task short
     gc.freeze()  # what the supervisor loaded stays shared between the processes
     try:
-        shard.run()
+        run_as_pool_child(shard.run)
     finally:
         process_destructor(os.getpid(), 0)
 

@@ -108,9 +108,9 @@ class ConcurrentShard(Shard):
                 self._start(leases)
             else:
                 self._wait(partial(self._doorbell.wait, self._queues, idle_wait))
-            self._broker_works()
+            self._outage.works()
         except BrokerUnavailable as error:
-            self._wait(partial(time.sleep, self._broker_fails(error)))
+            self._wait(partial(time.sleep, self._outage.fails(error)))
 
     def _await_bell(self, timeout: float) -> None:
         with suppress(Empty):

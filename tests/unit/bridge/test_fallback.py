@@ -11,7 +11,7 @@ import pytest
 
 from tests.workers import ROOT
 
-#: Worker options by case; "app" is what is set on the app, "step" adds a consumer step.
+#: Worker options by case; "app" and "task" are what is set on these, "step" adds a consumer step.
 CASES: dict[str, tuple[dict[str, object], str | None]] = {
     "nothing special": ({}, None),
     "solo": ({"pool": "solo"}, None),
@@ -57,6 +57,15 @@ CASES: dict[str, tuple[dict[str, object], str | None]] = {
         None,
     ),
     "a consumer step": ({"step": True}, "the app adds consumer steps (1)"),
+    "a task with Celery's request": ({"task": {"Request": "celery.worker.request.Request"}}, None),
+    "a task with a request of its own": (
+        {"task": {"Request": "celery.worker.request:create_request_cls"}},
+        "the task 'add' has a Request of its own",
+    ),
+    "a task with a strategy of its own": (
+        {"task": {"Strategy": "celery.worker.strategy:hybrid_to_proto2"}},
+        "the task 'add' has a Strategy of its own",
+    ),
 }
 
 SCRIPT = """
@@ -73,7 +82,7 @@ def add():
 def reason(case):
     app = Celery("shop", broker="sqlite:///shop.db")
     app.conf.update(case.pop("app", {}))
-    app.task(add, name="add", shared=False)
+    app.task(add, name="add", shared=False, **case.pop("task", {}))
     if case.pop("step", False):
         app.steps["consumer"].add(Step)
     for name in [name for name in app.tasks if name.startswith("celery.")]:
