@@ -47,6 +47,13 @@ class Fleet:
         }
         return worker(APP, "-c", f"{count}", environment=environment, log=self.stage.folder / log)
 
+    def wait_over_limit(self, one: WorkerProcess, kind: dict[str, str]) -> None:
+        """Return once a task has been put off because of its limit."""
+        if kind is STOCK:
+            one.wait_log("over its limit")
+        else:
+            wait_until(lambda: self.stage.broker().stats(["celery"])["celery"].delayed == 1)
+
     def send(self, task: str, *args: Any, **options: Any) -> Any:
         return self.stage.app.send_task(f"{APP}.{task}", args=args, **options)
 
@@ -141,19 +148,29 @@ def test_never_more_than_may_start_in_a_window(mixed: tuple[Fleet, dict[str, str
 
 
 @pytest.mark.shows("beyond", "max_concurrency")
-def test_the_place_of_a_killed_worker_is_free_again(either: tuple[Fleet, dict[str, str]]) -> None:
+def test_the_place_of_a_killed_process_is_free_again(either: tuple[Fleet, dict[str, str]]) -> None:
     fleet, kind = either
-    with fleet.worker(kind, 1) as doomed:
+    with fleet.worker(kind) as one:
         fleet.send("alone", "holder", str(fleet.until))
         wait_until(lambda: fleet.ledger.count("started", "holder") == 1)
-        with fleet.worker(kind, 1, "second.log") as heir:
-            fleet.send("alone", "heir")
-            if kind is STOCK:
-                heir.wait_log("over its limit")
-            else:
-                wait_until(lambda: fleet.stage.broker().stats(["celery"])["celery"].delayed == 1)
-            doomed.kill_group()
-            wait_until(lambda: fleet.ledger.count("ended", "heir") == 1, 30)
+        fleet.send("alone", "heir")
+        fleet.wait_over_limit(one, kind)
+        assert fleet.ledger.count("started", "heir") == 0
+        os.kill(fleet.ledger.pid("holder"), signal.SIGKILL)
+        wait_until(lambda: fleet.ledger.count("ended", "heir") == 1)
+
+
+@pytest.mark.shows("beyond", "max_concurrency")
+def test_what_a_killed_worker_ran_does_not_wait_for_its_own_place(stage: Stage) -> None:
+    fleet = Fleet(stage, limits_lease_seconds=3600)
+    with fleet.worker(count=1) as doomed:
+        fleet.send("alone_late", "holder", str(fleet.until))
+        wait_until(lambda: fleet.ledger.count("started", "holder") == 1)
+        doomed.kill_group()
+    fleet.until.touch()
+    with fleet.worker(count=1, log="second.log"):
+        fleet.send("alone_late", "heir")
+        wait_until(lambda: fleet.ledger.count("ended", "holder") == fleet.ledger.count("ended", "heir") == 1)
 
 
 @pytest.mark.shows("beyond", "max_concurrency")
@@ -248,7 +265,7 @@ def test_it_may_count_until_it_starts_and_waits_for_its_limit_before(
     either: tuple[Fleet, dict[str, str]],
 ) -> None:
     fleet, kind = either
-    with fleet.worker(kind):
+    with fleet.worker(kind) as one:
         fleet.send_once("running", task="once_started", until="started")
         wait_until(lambda: fleet.ledger.count("started", "running") == 1)
         eventually(lambda: fleet.accepts("running", task="once_started", until="started"))
@@ -258,10 +275,7 @@ def test_it_may_count_until_it_starts_and_waits_for_its_limit_before(
         fleet.send("once_and_alone", "holder", str(gate))
         wait_until(lambda: fleet.ledger.count("started", "holder") == 1)
         fleet.send_once("waits", task="once_and_alone", until="started")
-        if kind is STOCK:
-            wait_until(lambda: "over its limit" in (fleet.stage.folder / "worker.log").read_text())
-        else:
-            wait_until(lambda: fleet.stage.broker().stats(["celery"])["celery"].delayed == 1)
+        fleet.wait_over_limit(one, kind)
         assert not fleet.accepts("waits", task="once_and_alone", until="started")
         gate.touch()
         wait_until(lambda: fleet.ledger.count("started", "waits") == 1)
