@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import chord
+from celery.exceptions import TaskRevokedError
 
 from celeriac import DuplicateTask, Unique
 from tests.servers import RedisServer, redis_server, wait_until
@@ -298,3 +300,45 @@ def test_a_unique_task_whose_process_was_killed_keeps_nobody_away(
         fleet.until.touch()
         assert one.stop() == 0
     assert sent.state == "FAILURE"
+
+
+# -- With what else Celery offers
+
+
+@pytest.mark.shows("beyond", "max_concurrency", "global_rate_limit")
+def test_a_chord_of_limited_tasks_counts_each_once_and_its_links_run(
+    either: tuple[Fleet, dict[str, str]],
+) -> None:
+    fleet, kind = either
+    app = fleet.stage.app
+    with fleet.worker(kind):
+        members = [app.signature(f"{APP}.few", args=(f"{n}", "chord", 0.05)) for n in range(9)]
+        result = chord(members, app.signature(f"{APP}.total"), app=app).apply_async()
+        assert result.get(timeout=30) == 9
+        assert fleet.ledger.count("started", "chord") == 9
+        link = app.signature(f"{APP}.rated", args=("linked",), immutable=True)
+        for number in range(8):
+            fleet.send("few", f"{number}", "links", 0.05, link=link)
+        wait_until(lambda: fleet.ledger.count("started", "linked") == 8)
+    assert most_at_once(fleet, "chord") <= 3
+
+
+@pytest.mark.shows("beyond", "max_concurrency")
+def test_what_waits_for_its_limit_can_expire_or_be_revoked(either: tuple[Fleet, dict[str, str]]) -> None:
+    fleet, kind = either
+    with fleet.worker(kind) as one:
+        fleet.send("alone", "holder", str(fleet.until))
+        wait_until(lambda: fleet.ledger.count("started", "holder") == 1)
+        expiring = fleet.send("alone", "expiring", expires=1.0)
+        fleet.wait_over_limit(one, kind)
+        with pytest.raises(TaskRevokedError):
+            expiring.get(timeout=20)
+        revoked = fleet.send("alone", "revoked")
+        fleet.wait_over_limit(one, kind)
+        revoked.revoke()
+        with pytest.raises(TaskRevokedError):
+            revoked.get(timeout=20)
+        fleet.send("alone", "last")
+        fleet.until.touch()
+        wait_until(lambda: fleet.ledger.count("ended", "last") == 1)
+    assert fleet.ledger.keys("started") == {"holder", "last"}
