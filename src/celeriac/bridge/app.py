@@ -15,8 +15,12 @@ from celeriac.bridge.awaited import with_awaited_body
 from celeriac.bridge.batches import BatchScope
 from celeriac.bridge.bulk import Calls, call_many
 from celeriac.bridge.configuration import read_settings, single_url
+from celeriac.bridge.gatekeeper import Gatekeeper
+from celeriac.bridge.limit_signals import listen
 from celeriac.bridge.pools import PoolOption
 from celeriac.bridge.task import with_bulk_calls
+from celeriac.bridge.task_limits import TaskLimits
+from celeriac.bridge.unique_calls import UniqueCalls
 from celeriac.bridge.wrapped import sending_is_wrapped
 from celeriac.brokers.connect import scheme_of
 from celeriac.core.layer import Layer
@@ -41,6 +45,7 @@ class Celery(celery.Celery):
 
     def __init__(self, *args: Any, layers: Sequence[Layer] = (), **kwargs: Any) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
+        self.limits = TaskLimits(self)
         super().__init__(*args, **kwargs)
         self.user_options["worker"].add(PoolOption())
 
@@ -65,7 +70,37 @@ class Celery(celery.Celery):
         except (AttributeError, TypeError, ValueError, OverflowError):
             return None
 
+    @cached_property
+    def gatekeeper(self) -> Gatekeeper:
+        """What lets limited tasks start in this process."""
+        return Gatekeeper(self.limits)
+
+    @cached_property
+    def unique_calls(self) -> UniqueCalls:
+        """What publishes calls of unique tasks."""
+        return UniqueCalls(self, self.limits)
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        self.limits.check_options(options)
+        return super().task(*args, **options)
+
+    def _task_from_fun(self, *args: Any, **options: Any) -> Any:
+        return self._limited(super()._task_from_fun(*args, **options))
+
+    def register_task(self, task: Any, **options: Any) -> Any:
+        return self._limited(super().register_task(task, **options))
+
+    def _limited(self, task: Any) -> Any:
+        if self.limits.learn(task):
+            listen(task)
+        return task
+
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        if name in self.limits.unique or "unique" in options:
+            return self.unique_calls.send(name, args, kwargs, rest, self._send_task, **options)
+        return self._send_task(name, args, kwargs, *rest, **options)
+
+    def _send_task(self, name: str, args: Any, kwargs: Any, *rest: Any, **options: Any) -> Any:
         result = None if rest or sending_is_wrapped() else self.amqp.send_plain(name, args, kwargs, options)
         if result is None:
             result = super().send_task(name, args, kwargs, *rest, **options)

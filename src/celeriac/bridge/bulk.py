@@ -76,7 +76,8 @@ def call_many(
     template = None
     for number, (args, kwargs) in enumerate(calls):
         if number % _DECIDE_EVERY == 0:
-            template = plain_calls.template_for(task.name, merged) if _is_ordinary(app, task) else None
+            ordinary = _is_ordinary(app, task) and "unique" not in options
+            template = plain_calls.template_for(task.name, merged) if ordinary else None
         prepared = None
         # The first call is checked by Celery, for what is wrong with all of them.
         if template is not None and number:
@@ -112,4 +113,5 @@ def _is_ordinary(app: Any, task: Any) -> bool:
         and not task.__v2_compat__
         and getattr(task, "_dump_pydantic_arguments", None) is None
         and not app.conf.task_always_eager
+        and task.name not in app.limits.unique
     )

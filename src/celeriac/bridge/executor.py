@@ -44,6 +44,8 @@ logger = get_logger("celery.worker.strategy")
 _REASON_MAX = 500
 _CELERYS_HEADERS = frozenset({*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"})
 _UNLIMITED = [None, None]
+#: Seconds after its expiry at which a message that waits for something else is looked at.
+_AFTER_EXPIRY = 0.05
 Count = Callable[[str], None]
 
 
@@ -117,6 +119,7 @@ class CeleryExecutor:
         self._orders = orders
         self._events = orders.events
         self._count = count
+        self._limited = app.limits.gated
 
     # -- What the engine calls
 
@@ -134,6 +137,8 @@ class CeleryExecutor:
             job.due = self._timestamp(eta)
         if self._orders.rates and (job.due is None or job.due <= time.time()):
             job.due = self._orders.wait_until(job.name, time.time())
+        if self._limited and job.name in self._limited:
+            job.due = self._hold_back(job)
         if self._held is not None:
             ignored = delivered.headers.get("ignore_result")
             ignored = task.ignore_result if ignored is None else ignored
@@ -264,6 +269,16 @@ class CeleryExecutor:
             return moment.timestamp()
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise MalformedMessage(f"its eta {eta!r} is not a time: {error}") from None
+
+    def _hold_back(self, job: CeleryJob) -> float | None:
+        """Return the Unix seconds before which it must not start; None if its limits let it start now."""
+        if job.due is not None and job.due > time.time():
+            return job.due
+        expires = self._app.due_time(job.expires) if job.expires else None
+        if self._orders.revoked(job) or (expires is not None and expires <= time.time()):
+            return None  # it is not going to start
+        due: float | None = self._app.gatekeeper.hold_back(job.name, job.id, job.args, job.kwargs)
+        return due if due is None or expires is None else min(due, expires + _AFTER_EXPIRY)
 
     def _log_receipt(self, job: CeleryJob) -> None:
         headers = job.delivered.headers

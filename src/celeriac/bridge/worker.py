@@ -87,6 +87,10 @@ class Worker(StockWorker):
 
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
+        try:
+            self.app.limits.check()
+        except ConfigurationError as error:
+            raise _UsageError(str(error)) from None
         self.stock_reason = reason_for_stock_worker(self)
         if self.stock_reason is None:
             self.Blueprint = self.EngineBlueprint
