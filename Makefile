@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
 
-.PHONY: help demo test check lint types bench lock clean
+.PHONY: help demo test simulate check lint types bench lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
@@ -16,6 +16,9 @@ demo: $(READY) ## Import orders, kill workers on the way, show that nothing is l
 
 test: $(READY) $(SERVERS) ## Run all tests, on real servers where they are installed
 	$(BIN)/pytest $(ARGS)
+
+simulate: $(READY) ## Run a million seeded schedules of faults in virtual time; ARGS='--seed 7' shows one
+	$(BIN)/python -m tests.simulation --json benchmarks/results/simulation.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py
