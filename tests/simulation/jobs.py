@@ -60,9 +60,8 @@ class Observer:
             fail(f"{call.id} was started twice under one lease")
         if held.ended_by is not None and not held.ended_by.startswith("reaped"):
             fail(f"{call.id} was started although its lease was {held.ended_by}")
-        skew = self._world.process.machine.skew
-        if call.due is not None and call.due > self._world.now + skew:
-            fail(f"{call.id} was started {call.due - self._world.now - skew:.3f} s early")
+        if call.due is not None and call.due > self._world.now + held.skew:
+            fail(f"{call.id} was started {call.due - self._world.now - held.skew:.3f} s early")
         if entry.message.due is not None and entry.message.due > self._world.now:
             fail(f"{call.id} was started before the broker's clock said so")
         held.started = True
@@ -110,7 +109,7 @@ class ScriptedExecutor:
     def decode(self, lease: Lease) -> Call:
         self._world.step("decode")
         held = self._witness.held(lease)
-        held.decoded = True
+        held.decoded, held.skew = True, self._world.process.machine.skew
         try:
             call = _decode(lease.message.payload)
         except msgspec.DecodeError as error:

@@ -19,7 +19,18 @@ __all__ = ["Entry", "Held", "Witness"]
 class Held:
     """One lease, from its claim to whatever ended it."""
 
-    __slots__ = ("decoded", "deliveries", "ended", "ended_by", "entry", "id", "outcome", "owner", "started")
+    __slots__ = (
+        "decoded",
+        "deliveries",
+        "ended",
+        "ended_by",
+        "entry",
+        "id",
+        "outcome",
+        "owner",
+        "skew",
+        "started",
+    )
 
     def __init__(self, entry: Entry, lease: Lease) -> None:
         self.entry = entry
@@ -29,6 +40,8 @@ class Held:
         #: What the worker did under it.
         self.decoded = self.started = self.ended = False
         self.outcome: object = None
+        #: How far the clock was ahead by which it was found to be due.
+        self.skew = 0.0
         #: The call that ended it; None while it is held.
         self.ended_by: str | None = None
 
