@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-__all__ = ["NO_LIMITS", "TimeLimits", "soft_time_limit", "worker_limits"]
+__all__ = ["NO_LIMITS", "TimeLimits", "is_limit", "soft_time_limit", "worker_limits"]
 
 
 class TimeLimits(NamedTuple):
@@ -20,8 +20,16 @@ class TimeLimits(NamedTuple):
     soft: float | None
 
 
+#: Seconds; what is longer overflows the system's timers.
+_LONGEST = 1e9
+
 #: This very object says that there is nothing to look at for each task.
 NO_LIMITS = TimeLimits(None, None)
+
+
+def is_limit(value: object) -> bool:
+    """Whether this is a number of seconds that a timer takes; 0 stands for no limit."""
+    return type(value) in (int, float) and 0 <= value <= _LONGEST  # type: ignore[operator]
 
 
 def worker_limits(worker: Any) -> TimeLimits:
