@@ -8,7 +8,7 @@ SERVERS := $(VENV)/.servers
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
 
-.PHONY: help demo test check lint types bench bench-report compatibility screenshots packages lock clean
+.PHONY: help demo test simulate check lint types bench bench-report compatibility screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ demo: $(READY) ## Import orders, kill workers on the way, show that nothing is l
 
 test: $(READY) $(SERVERS) ## Run all tests, on real servers where they are installed
 	$(BIN)/pytest $(ARGS)
+
+simulate: $(READY) ## Run a million seeded schedules of faults in virtual time; ARGS='--seed 7' shows one
+	$(BIN)/python -m tests.simulation --json benchmarks/results/simulation.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py

@@ -84,9 +84,6 @@ class Celery(celery.Celery):
         self.limits.check_options(options)
         return super().task(*args, **options)
 
-    def _task_from_fun(self, *args: Any, **options: Any) -> Any:
-        return self._limited(super()._task_from_fun(*args, **options))
-
     def register_task(self, task: Any, **options: Any) -> Any:
         return self._limited(super().register_task(task, **options))
 
@@ -134,7 +131,7 @@ class Celery(celery.Celery):
 
     def _task_from_fun(self, fun: Any, name: Any = None, base: Any = None, *rest: Any, **options: Any) -> Any:
         base = with_awaited_body(fun, base or self.Task)
-        return super()._task_from_fun(fun, name, base, *rest, **options)
+        return self._limited(super()._task_from_fun(fun, name, base, *rest, **options))
 
     def _get_backend(self) -> Any:
         backend, url = by_url(self.backend_cls or self.conf.result_backend, self.loader)

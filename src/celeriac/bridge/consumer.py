@@ -96,6 +96,8 @@ class EngineConsumer:
         **options: Any,
     ) -> None:
         """Consume from this queue too, making it if there is none of that name."""
+        if not isinstance(queue, str):
+            raise TypeError(f"the name of a queue is a text, not {queue!r}")
         queues = self.app.amqp.queues
         if queue in queues:
             added = queues.select_add(queues[queue])

@@ -26,7 +26,7 @@ from kombu.serialization import prepare_accept_content
 from kombu.utils.encoding import safe_repr
 
 from celeriac.bridge.kept_loop import tracer
-from celeriac.bridge.limits import NO_LIMITS, TimeLimits, soft_time_limit
+from celeriac.bridge.limits import NO_LIMITS, TimeLimits, is_limit, soft_time_limit
 from celeriac.bridge.lost import announce_overdue, retry_lost, send_failure
 from celeriac.bridge.orders import Orders
 from celeriac.bridge.requests import acks_on_failure, stock_request
@@ -367,7 +367,7 @@ def _time_limits(header: Any) -> tuple[float | None, float | None]:
     if not header or header == _UNLIMITED:
         return None, None
     pair = header if isinstance(header, list | tuple) else ()
-    if len(pair) != 2 or any(limit is not None and type(limit) not in (int, float) for limit in pair):
+    if len(pair) != 2 or not all(limit is None or is_limit(limit) for limit in pair):
         raise MalformedMessage(f"its timelimit {header!r} is not two numbers of seconds")
     return pair[0], pair[1]
 

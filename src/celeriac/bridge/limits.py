@@ -16,7 +16,15 @@ from celery.utils.log import get_logger
 
 from celeriac.bridge.kept_loop import throw_into_loop
 
-__all__ = ["NO_LIMITS", "GivenUp", "TimeLimits", "hard_time_limit", "soft_time_limit", "worker_limits"]
+__all__ = [
+    "NO_LIMITS",
+    "GivenUp",
+    "TimeLimits",
+    "hard_time_limit",
+    "is_limit",
+    "soft_time_limit",
+    "worker_limits",
+]
 
 #: Seconds after which a body that has not ended is told so again.
 _AGAIN = 1.0
@@ -33,8 +41,16 @@ class TimeLimits(NamedTuple):
     soft: float | None
 
 
+#: Seconds; what is longer overflows the system's timers.
+_LONGEST = 1e9
+
 #: This very object says that there is nothing to look at for each task.
 NO_LIMITS = TimeLimits(None, None)
+
+
+def is_limit(value: object) -> bool:
+    """Whether this is a number of seconds that a timer takes; 0 stands for no limit."""
+    return type(value) in (int, float) and 0 <= value <= _LONGEST  # type: ignore[operator]
 
 
 def worker_limits(worker: Any) -> TimeLimits:

@@ -83,6 +83,16 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AnyNotice).decode
 
 
+def _checked(notice: AnyNotice) -> bytes:
+    """Return the notice's bytes if they can be read back: whoever asked is to fail, not every shard."""
+    try:
+        frame = _encode(notice)
+        _decode(frame)
+    except (msgspec.ValidationError, UnicodeEncodeError, OverflowError) as error:
+        raise TypeError(f"not to be told to any shard: {error}") from None
+    return frame
+
+
 class NoticePipe:
     """One way from a supervisor to one shard; made before the fork, so that neither misses anything.
 
@@ -98,8 +108,11 @@ class NoticePipe:
     # -- In the supervisor
 
     def send(self, notice: AnyNotice) -> None:
-        """Let the shard know; at once, unless the pipe is full."""
-        frame = _encode(notice)
+        """Let the shard know; at once, unless the pipe is full.
+
+        Raises TypeError for what the shard could not read.
+        """
+        frame = _checked(notice)
         self._unsent += _LENGTH.pack(len(frame)) + frame
         self.flush()
 

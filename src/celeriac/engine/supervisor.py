@@ -155,7 +155,9 @@ class Supervisor:
         """Seconds until something may be due; a dead shard waits no longer than this either."""
         if self._stopping:
             return _STOPPING_PAUSE
-        return min(max(self._promoter.next - time.monotonic(), 0.0), _PAUSE)
+        # While the broker is away the next try counts, or this would go round in no time at all.
+        next_upkeep = max(self._promoter.next, self._upkeep_at)
+        return min(max(next_upkeep - time.monotonic(), 0.0), _PAUSE)
 
     @property
     def finished(self) -> bool:
