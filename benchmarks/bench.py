@@ -29,7 +29,7 @@ _SECTION_NAMES = [section.name for section in SECTIONS]
 _CONTENDER_NAMES = [contender.name for contender in CONTENDERS]
 _QUICK = 0.1
 #: What a step takes at least in a quick run, as a share of a full one: programs start no faster.
-_QUICK_SHARE = 0.35
+_QUICK_SHARE = 0.2
 
 
 @dataclass(frozen=True)

@@ -82,8 +82,8 @@ def test_many_quick_tasks_run_once_each(stage: Stage) -> None:
     with stage.worker("-P", "asyncio", "-c", "20", "-I", NATIVE) as worker:
         results = [sig(stage, "add", number, 1).delay() for number in range(400)]
         assert [result.get(timeout=30) for result in results] == [number + 1 for number in range(400)]
-        assert worker.text.count(f"Task {NATIVE}.add") == 2 * 400
         assert worker.stop() == 0
+        assert worker.text.count(f"Task {NATIVE}.add") == 2 * 400
     assert counts(stage) == (0, 0, 0, 0)
 
 
