@@ -52,7 +52,7 @@ def stats(stage: Stage) -> QueueStats:
     return stage.broker().stats(["celery"])["celery"]
 
 
-@pytest.mark.shows("control command", "purge")
+@pytest.mark.shows("beyond", "`celery purge` drops delayed messages too")
 def test_purge_drops_what_waits_and_what_is_delayed(half_delayed: Stage) -> None:
     assert "Purged 7 messages from 1 known task queue" in command(half_delayed, "purge", "-f")
     assert stats(half_delayed) == QueueStats()
