@@ -86,7 +86,7 @@ class ConcurrentShard(Shard):
         """Let what runs finish, then settle it and give back the rest."""
         self._retire_if_worn_out()
         while self._slots - self._vacant > self._jobs.stuck:
-            self._keeper.batch_begins()
+            self._keeper.wake()
             self._await_bell(_DRAIN_PAUSE)
         super().close()
 

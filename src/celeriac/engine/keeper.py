@@ -69,11 +69,13 @@ class Keeper:
         self._thread.join()
 
     def batch_begins(self) -> None:
+        """Wake up: a batch has been claimed, which has renewed all leases of the shard."""
+        self.wake()
+        self._renew_at = self.running_since + self._settings.engine_lease_seconds / 3
+
+    def wake(self) -> None:
         """Wake up: there is something to look after."""
         self.running_since = time.monotonic()
-        self._renew_at = (
-            self.running_since + self._settings.engine_lease_seconds / 3
-        )  # the claim has renewed them
         self._busy.set()
 
     def batch_ended(self) -> None:
