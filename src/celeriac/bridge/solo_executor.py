@@ -37,7 +37,6 @@ class SoloExecutor(CeleryExecutor):
     def _give_up(self, job: Job) -> None:
         if not isinstance(job, CeleryJob):
             return
-        logger.error("Hard time limit (%ss) exceeded for %s[%s]", job.time_limit, job.name, job.id)
         try:
             self._fail_lost(job.delivered, job.task, TIME_LIMIT)
         except BrokerUnavailable as error:

@@ -57,8 +57,6 @@ class ThreadExecutor(CeleryExecutor):
             if reason == TERMINATED:
                 self._orders.terminations[job.id] = signum
             self._fail_lost(job.delivered, job.task, reason)
-            if reason == TIME_LIMIT:
-                logger.error("Hard time limit (%ss) exceeded for %s[%s]", job.time_limit, job.name, job.id)
             with self._lock:
                 self._given_up.add(job)
             self._throw(job, GivenUp())
