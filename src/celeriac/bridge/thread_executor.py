@@ -16,7 +16,7 @@ from celeriac.bridge.kept_loop import throw_into_loop
 from celeriac.bridge.limits import GivenUp, TimeLimits
 from celeriac.bridge.orders import Orders
 from celeriac.core.executor import DONE, Bury, Job, Outcome
-from celeriac.engine.terminate import TERMINATED, TIME_LIMIT
+from celeriac.engine.terminate import TERMINATED
 
 __all__ = ["ThreadExecutor"]
 
