@@ -8,7 +8,7 @@ SERVERS := $(VENV)/.servers
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
 
-.PHONY: help demo test simulate check lint types bench bench-report compatibility screenshots packages lock clean
+.PHONY: help demo test simulate check lint types bench bench-report compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench-report: $(PEERS)/.ready ## Write the last measurements into docs/performan
 
 compatibility: $(READY) ## Write docs/compatibility.md from the tests' marks and from Celery itself
 	$(BIN)/python -m tests.compatibility
+
+celery-suite: $(READY) $(SERVERS) ## Run Celery's own integration suite on Celery and on Celeriac (an hour)
+	$(BIN)/python -m tests.compat.celery_suite $(ARGS)
 
 screenshots: $(READY) $(SERVERS) ## Take the pictures in docs/images anew
 	$(BIN)/python -m tests.screenshots
