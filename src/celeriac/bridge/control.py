@@ -73,11 +73,15 @@ def reserved(_state: Any, **_: Any) -> Answer:
     return []
 
 
-def scheduled(state: Any, **_: Any) -> Answer:
-    """List the first thousand delayed messages of this worker's queues; they wait in the broker."""
+def scheduled(state: Any, offset: int = 0, limit: int = _LISTED, **_: Any) -> Answer:
+    """List delayed messages of this worker's queues, the next due first; they wait in the broker.
+
+    At most a thousand, from the ``offset``-th on.
+    """
     worker = state.consumer.controller
+    first, most = max(0, int(offset)), min(_LISTED, max(0, int(limit)))
     found = []
-    for entry in worker.engine.broker.scheduled(worker.engine.queues, limit=_LISTED):
+    for entry in worker.engine.broker.scheduled(worker.engine.queues, first, most):
         try:
             delivered = decode(entry.message.payload, frozenset(["application/json"]))
             task = state.app.tasks[delivered.task]
