@@ -61,6 +61,7 @@ def test_delayed_tasks_are_listed_by_pages_the_next_due_first(stage: Stage, remo
     ids = [stage.send("effect", str(number), countdown=600 - number).id for number in range(25)]
     expected = list(reversed(ids))
     with stage.worker("-n", NODE):
+        wait_until(lambda: len(remote("scheduled")) == len(ids))  # in Redis a worker puts them aside
         pages = [remote("scheduled", offset=offset, limit=10) for offset in (0, 10, 20, 30)]
         assert [[entry["request"]["id"] for entry in page] for page in pages] == [
             expected[:10],
@@ -68,7 +69,6 @@ def test_delayed_tasks_are_listed_by_pages_the_next_due_first(stage: Stage, remo
             expected[20:],
             [],
         ]
-        assert len(remote("scheduled")) == len(ids)
 
 
 # -- Revoking
