@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from celery.app.trace import build_tracer
+from celery.app import trace as celery_trace
 from celery.exceptions import Reject
 
 from celeriac.bridge.coroutine import is_async
@@ -85,7 +85,9 @@ class AsyncExecutor(ThreadExecutor):
         except KeyError:
             trace = None
             if is_async(task):
-                trace = build_tracer(task.name, task, self._app.loader, self._hostname, app=self._app)
+                trace = celery_trace.build_tracer(
+                    task.name, task, self._app.loader, self._hostname, app=self._app
+                )
                 share_stacks([task])
             self._whole[task.name] = trace
             return trace

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from celery.app.trace import build_tracer
+from celery.app import trace as celery_trace
 
 from celeriac.bridge.coroutine import Body, call_body, is_async
 from celeriac.bridge.rebind import rebound
@@ -18,7 +18,8 @@ __all__ = ["await_async_tasks", "awaiting", "throw_into_loop", "tracer"]
 
 def tracer(app: Any, task: Any, hostname: str) -> Any:
     """Return Celery's tracer of the task; if it is an ``async def``, one that awaits it."""
-    trace = build_tracer(task.name, task, app.loader, hostname, app=app)
+    # Looked up each time: libraries that trace put a wrapper in its place.
+    trace = celery_trace.build_tracer(task.name, task, app.loader, hostname, app=app)
     return rebound(trace, fun=awaiting(task)) if is_async(task) else trace
 
 
