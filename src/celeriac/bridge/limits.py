@@ -78,7 +78,7 @@ def soft_time_limit(seconds: float) -> Iterator[None]:
     def expire(_number: int, _frame: FrameType | None) -> None:
         if (task := get_current_task()) is not None:
             logger.warning("Soft time limit (%ss) exceeded for %s[%s]", seconds, task.name, task.request.id)
-        _raise_in_body(SoftTimeLimitExceeded(seconds))
+        _raise_in_body(SoftTimeLimitExceeded())
 
     before = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -50,7 +50,7 @@ class ThreadExecutor(CeleryExecutor):
     def interrupt(self, job: Job) -> None:
         if isinstance(job, CeleryJob):
             logger.warning("Soft time limit (%ss) exceeded for %s[%s]", job.soft_time_limit, job.name, job.id)
-            self._throw(job, SoftTimeLimitExceeded(job.soft_time_limit))
+            self._throw(job, SoftTimeLimitExceeded())
 
     def abandon(self, job: Job, reason: str, signum: int) -> Outcome:
         if isinstance(job, CeleryJob):
