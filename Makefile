@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
 
-.PHONY: help demo test check lint types bench lock clean
+.PHONY: help demo test check lint types bench compatibility lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
 
 demo: $(READY) ## Import orders, kill workers on the way, show that nothing is lost (no servers)
 	$(BIN)/celeriac demo $(ARGS)
@@ -29,6 +29,9 @@ types: $(READY)
 
 bench: $(READY) $(SERVERS) ## Measure against stock Celery on this machine
 	$(BIN)/python benchmarks/drain.py $(ARGS)
+
+compatibility: $(READY) ## Write docs/compatibility.md from the tests' marks and from Celery itself
+	$(BIN)/python -m tests.compatibility
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra redis --extra django --group dev --python-version 3.11 \

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 
+import pytest
 from celery import Celery as StockCelery
 
 from tests.servers import wait_until
@@ -28,6 +29,9 @@ def environment(stage: Stage) -> dict[str, str]:
     }
 
 
+@pytest.mark.shows("beyond", "mixed fleet")
+@pytest.mark.shows("task option", "compression", "priority", "countdown", "expires")
+@pytest.mark.shows("setting", "task_protocol")
 def test_a_stock_producer_feeds_a_celeriac_worker(redis_stage: Stage) -> None:
     producer = stock_app(redis_stage)
     with redis_stage.worker("-c", "2") as celeriac:
@@ -42,6 +46,7 @@ def test_a_stock_producer_feeds_a_celeriac_worker(redis_stage: Stage) -> None:
         assert celeriac.stop() == 0
 
 
+@pytest.mark.shows("beyond", "mixed fleet")
 def test_a_celeriac_producer_feeds_a_stock_worker(redis_stage: Stage) -> None:
     stage = redis_stage
     with worker(
@@ -53,6 +58,7 @@ def test_a_celeriac_producer_feeds_a_stock_worker(redis_stage: Stage) -> None:
         assert [result.get(timeout=10) for result in results] == [1, 2, 3, 4]
 
 
+@pytest.mark.shows("beyond", "mixed fleet")
 def test_both_kinds_of_worker_share_a_queue_while_shards_die(redis_stage: Stage) -> None:
     stage = redis_stage
     chance = random.Random(7)

@@ -138,6 +138,7 @@ def test_the_backend_can_be_pickled(make_app: MakeApp) -> None:
     ],
     ids=["success", "failure", "started"],
 )
+@pytest.mark.shows("setting", "result_backend")
 def test_what_is_stored_is_what_celery_stores(
     make_app: MakeApp, server: Redis, settings: dict[str, Any], state: str, result: Any
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_result_that_cannot_be_encoded_raises_as_in_celery(store: RedisResults
         finish(store, "a", object())
 
 
+@pytest.mark.shows("setting", "result_failure_expires")
 def test_failures_expire_as_configured(make_app: MakeApp, server: Redis) -> None:
     backend = make_app(result_expires=1000, result_failure_expires=50).backend
     backend.hold()
@@ -250,6 +252,16 @@ def test_a_stored_success_is_never_overwritten(store: RedisResults, make_app: Ma
     store.flush()
     assert make_app().AsyncResult("a").get(timeout=1) == "first"
     assert make_app().AsyncResult("b").get(timeout=1) == "new"
+
+
+def test_a_retry_that_has_succeeded_already_is_not_overwritten(make_app: MakeApp, server: Redis) -> None:
+    backend = make_app().backend
+    retried = backend.encode({"status": "RETRY", "result": None})
+    for task_id, state in [("quick", "SUCCESS"), ("slow", "STARTED")]:
+        finish(backend, task_id, 1, state)
+        backend._set_with_state(backend.get_key_for_task(task_id), retried, states.RETRY)
+    assert [backend.get_state(task_id) for task_id in ("quick", "slow")] == ["SUCCESS", "RETRY"]
+    assert server.ttl(backend.get_key_for_task("slow")) > 0
 
 
 def test_what_nobody_can_read_is_overwritten(store: RedisResults, server: Redis, make_app: MakeApp) -> None:

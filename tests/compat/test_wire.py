@@ -306,6 +306,7 @@ def test_we_read_every_serializer_of_stock(serializer: str) -> None:
 
 
 @pytest.mark.parametrize("serializer", ["pickle", "yaml", "msgpack"])
+@pytest.mark.shows("setting", "accept_content")
 def test_what_the_app_does_not_accept_is_refused_unread(serializer: str) -> None:
     require_serializer(serializer)
     payload = STOCK.publish(1, serializer=serializer)
@@ -320,6 +321,8 @@ class Bomb:
         return exec, ("raise SystemExit('unpickled')",)
 
 
+@pytest.mark.shows("setting", "accept_content")
+@pytest.mark.shows("task option", "serializer")
 def test_a_pickle_that_is_not_accepted_is_never_loaded() -> None:
     payload = json.loads(STOCK.publish(1, serializer="pickle"))
     payload["body"] = base64.b64encode(pickle.dumps(Bomb())).decode()

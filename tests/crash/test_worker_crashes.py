@@ -14,6 +14,8 @@ from tests.servers import wait_until
 from tests.stage import Stage
 
 
+@pytest.mark.shows("beyond", "nothing is lost when worker processes are killed")
+@pytest.mark.shows("task option", "acks_late")
 def test_a_killed_shard_loses_nothing_and_is_replaced_at_once(stage: Stage) -> None:
     with stage.worker("-c", "2") as worker:
         for number in range(40):
@@ -29,6 +31,8 @@ def test_a_killed_shard_loses_nothing_and_is_replaced_at_once(stage: Stage) -> N
     assert stage.ledger.count("done") <= 41
 
 
+@pytest.mark.shows("beyond", "nothing is lost when worker processes are killed")
+@pytest.mark.shows("setting", "engine_lease_seconds")
 def test_a_killed_worker_loses_nothing(stage: Stage) -> None:
     with stage.worker("-c", "2", LEASE="1") as first:
         for number in range(60):
@@ -70,6 +74,8 @@ def test_a_started_task_without_acks_late_is_not_started_again(stage: Stage) -> 
     assert "acks_late is off" in letter.reason
 
 
+@pytest.mark.shows("setting", "engine_max_deliveries")
+@pytest.mark.shows("beyond", "poison messages become dead letters")
 def test_a_poison_task_is_buried_after_its_third_delivery_and_harms_no_other(stage: Stage) -> None:
     with stage.worker("-c", "1") as worker:
         poison = stage.send("suicide", "poison")

@@ -55,6 +55,8 @@ def states(stage: Stage) -> tuple[int, int, int, int]:
 # -- Revoking
 
 
+@pytest.mark.shows("control command", "revoke", "revoked", "active")
+@pytest.mark.shows("log line", "Discarding revoked task")
 def test_a_revoked_task_does_not_start(stage: Stage, remote: Remote) -> None:
     with stage.worker("-c", "1", "-n", NODE) as worker:
         blocker = stage.send("early", "blocker", 60)
@@ -77,6 +79,8 @@ def test_a_revoked_task_does_not_start(stage: Stage, remote: Remote) -> None:
     assert "Discarding revoked task" in worker.text
 
 
+@pytest.mark.shows("worker option", "--pool")
+@pytest.mark.shows("control command", "revoke", "pool_grow")
 def test_a_revoked_task_does_not_start_in_a_solo_worker(stage: Stage, remote: Remote) -> None:
     with stage.worker("-P", "solo", "-n", NODE) as worker:
         assert remote("revoke", task_id=["bad"], terminate=True) == {"ok": "terminate: tasks unknown"}
@@ -89,6 +93,8 @@ def test_a_revoked_task_does_not_start_in_a_solo_worker(stage: Stage, remote: Re
 
 
 @pytest.mark.parametrize("task", ["effect", "early"])
+@pytest.mark.shows("control command", "terminate", "query_task")
+@pytest.mark.shows("log line", "Terminating ... (signal)")
 def test_a_terminated_task_is_revoked_and_never_again_run(stage: Stage, remote: Remote, task: str) -> None:
     with stage.worker("-c", "2", "-n", NODE) as worker:
         bad, good = stage.send(task, "bad", 60), stage.send("early", "good", 1)
@@ -106,6 +112,8 @@ def test_a_terminated_task_is_revoked_and_never_again_run(stage: Stage, remote: 
     assert f"Terminating {bad.id} (9)" in worker.text
 
 
+@pytest.mark.shows("control command", "revoke_by_stamped_headers")
+@pytest.mark.shows("canvas", "stamp")
 def test_stamped_tasks_are_revoked_and_terminated(stage: Stage, remote: Remote) -> None:
     def send(key: str, tenant: str) -> Any:
         signature = stage.app.signature(f"{APP}.early", args=(key, 60))
@@ -125,6 +133,9 @@ def test_stamped_tasks_are_revoked_and_terminated(stage: Stage, remote: Remote) 
         worker.kill_group()
 
 
+@pytest.mark.shows("worker option", "--without-mingle")
+@pytest.mark.shows("control command", "hello")
+@pytest.mark.shows("log line", "mingle: sync with ... nodes")
 def test_workers_tell_each_other_what_is_revoked(stage: Stage, remote: Remote) -> None:
     with stage.worker("-c", "1", "-n", NODE):
         remote("revoke", task_id=["some-id"])
@@ -141,6 +152,7 @@ def test_workers_tell_each_other_what_is_revoked(stage: Stage, remote: Remote) -
 # -- Pool
 
 
+@pytest.mark.shows("control command", "pool_grow", "pool_shrink")
 def test_the_pool_grows_shrinks_and_restarts(stage: Stage, remote: Remote) -> None:
     with stage.worker("-c", "1", "-n", NODE) as worker:
         running = stage.send("effect", "running", 60)
@@ -158,6 +170,8 @@ def test_the_pool_grows_shrinks_and_restarts(stage: Stage, remote: Remote) -> No
         worker.kill_group()
 
 
+@pytest.mark.shows("control command", "pool_restart")
+@pytest.mark.shows("setting", "worker_pool_restarts")
 def test_a_pool_restart_replaces_every_process(redis_stage: Stage) -> None:
     stage = redis_stage
     environment = {
@@ -175,6 +189,8 @@ def test_a_pool_restart_replaces_every_process(redis_stage: Stage) -> None:
         assert running.stop() == 0
 
 
+@pytest.mark.shows("worker option", "--autoscale")
+@pytest.mark.shows("control command", "autoscale")
 def test_the_pool_follows_the_backlog(stage: Stage, remote: Remote) -> None:
     with stage.worker("--autoscale", "3,1", "-n", NODE, AUTOSCALE_KEEPALIVE="1") as worker:
         assert len(worker.shards()) == 1
@@ -195,6 +211,7 @@ def test_the_pool_follows_the_backlog(stage: Stage, remote: Remote) -> None:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
+@pytest.mark.shows("control command", "add_consumer", "cancel_consumer", "active_queues")
 def test_queues_are_added_and_cancelled(stage: Stage, remote: Remote, pool: str) -> None:
     with stage.worker("-P", pool, "-c", "2", "-n", NODE) as worker:
         for number in range(20):
@@ -225,6 +242,7 @@ def both_have_heard(stage: Stage) -> bool:
 # -- Limits
 
 
+@pytest.mark.shows("control command", "time_limit")
 def test_time_limits_can_be_changed(stage: Stage, remote: Remote) -> None:
     with stage.worker("-c", "1", "-n", NODE) as worker:
         task = f"{APP}.early"
@@ -239,6 +257,8 @@ def test_time_limits_can_be_changed(stage: Stage, remote: Remote) -> None:
         assert worker.stop() == 0
 
 
+@pytest.mark.shows("control command", "rate_limit")
+@pytest.mark.shows("task option", "rate_limit")
 def test_a_rate_limit_holds_for_the_worker_and_holds_up_no_other_task(stage: Stage, remote: Remote) -> None:
     with stage.worker("-c", "2", "-n", NODE) as worker:
         task = f"{APP}.early"
@@ -284,6 +304,11 @@ def both(redis_stage: Stage) -> Iterator[dict[str, tuple[Remote, WorkerProcess]]
         }
 
 
+@pytest.mark.shows("control command", "ping", "registered", "stats", "active_queues", "active", "reserved")
+@pytest.mark.shows(
+    "control command", "scheduled", "conf", "clock", "time_limit", "revoke", "revoked", "add_consumer"
+)
+@pytest.mark.shows("control command", "cancel_consumer", "pool_grow", "hello")
 def test_answers_have_the_form_of_a_stock_workers(
     redis_stage: Stage, both: dict[str, tuple[Remote, WorkerProcess]]
 ) -> None:

@@ -47,6 +47,7 @@ def letters(stage: Stage) -> list[DeadLetter]:
     return list(stage.broker().dead_letters())
 
 
+@pytest.mark.shows("beyond", "dead letters are listed, filtered and paged")
 def test_a_list_is_filtered_and_paged(stage: Stage) -> None:
     assert dead(stage, "list").exit_code == 0
     ids = [bury(stage, number, 1) for number in range(3)]
@@ -116,6 +117,7 @@ def test_a_body_whose_serializer_the_app_refuses_is_not_decoded(stage: Stage) ->
     assert "Error: the body cannot be decoded" in shown.stderr
 
 
+@pytest.mark.shows("beyond", "dead letters come back byte for byte")
 def test_named_letters_come_back_byte_for_byte(stage: Stage) -> None:
     for number in range(3):
         bury(stage, number, 1)
@@ -196,6 +198,7 @@ def test_no_app_is_one_line(app: list[str], says: str) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
+@pytest.mark.shows("task option", "dead_letter")
 def test_a_task_that_failed_for_good_is_a_dead_letter_if_it_wants_to(stage: Stage) -> None:
     with stage.worker("-c", "1") as worker:
         hopeless = stage.send("hopeless", "h")

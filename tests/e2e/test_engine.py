@@ -21,6 +21,8 @@ def sig(stage: Stage, task: str, *args: object) -> object:
     return stage.app.signature(f"{APP}.{task}", args=args)
 
 
+@pytest.mark.shows("canvas", "chain", "group", "chord", "link")
+@pytest.mark.shows("task option", "retry", "link")
 def test_canvas_retries_and_results(stage: Stage) -> None:
     with stage.worker("-c", "2") as worker:
         assert stage.send("add", 1, 2).get(timeout=10) == 3
@@ -40,6 +42,8 @@ def test_canvas_retries_and_results(stage: Stage) -> None:
     assert (stats.ready, stats.leased, stats.delayed, stats.dead) == (0, 0, 0, 0)
 
 
+@pytest.mark.shows("beyond", "delayed tasks wait in the broker")
+@pytest.mark.shows("task option", "countdown")
 def test_a_delayed_task_waits_in_the_broker_and_survives_the_worker(stage: Stage) -> None:
     with stage.worker("-c", "1") as worker:
         sent = time.time()
@@ -53,6 +57,8 @@ def test_a_delayed_task_waits_in_the_broker_and_survives_the_worker(stage: Stage
     assert started >= sent + 3
 
 
+@pytest.mark.shows("beyond", "malformed messages are kept as dead letters")
+@pytest.mark.shows("setting", "accept_content")
 def test_malformed_messages_are_buried_with_their_bytes_and_the_worker_goes_on(stage: Stage) -> None:
     broker = stage.broker()
     stage.send("add", 1, 1)
@@ -90,6 +96,7 @@ def test_reject_buries_and_ignore_forgets(stage: Stage) -> None:
     assert letter.reason == "rejected by its task: no good"
 
 
+@pytest.mark.shows("task option", "time_limit", "soft_time_limit")
 def test_time_limits(stage: Stage) -> None:
     with stage.worker("-c", "2") as worker:
         assert stage.send("slow_soft", "soft").get(timeout=10) == "interrupted"
@@ -100,6 +107,7 @@ def test_time_limits(stage: Stage) -> None:
     assert stage.ledger.count("started", "hard") == 1
 
 
+@pytest.mark.shows("task option", "expires")
 def test_an_expired_task_does_not_run(stage: Stage) -> None:
     result = stage.send("early", "stale", expires=0.1)
     wait_until(lambda: time.time() > 0 and result.id)
@@ -110,6 +118,8 @@ def test_an_expired_task_does_not_run(stage: Stage) -> None:
     assert stage.ledger.count("started") == 0
 
 
+@pytest.mark.shows("shutdown", "warm")
+@pytest.mark.shows("log line", "worker: Warm shutdown")
 def test_warm_shutdown_finishes_what_runs_and_gives_back_the_rest(stage: Stage) -> None:
     with stage.worker("-c", "1") as worker:
         for number in range(30):
@@ -122,6 +132,8 @@ def test_warm_shutdown_finishes_what_runs_and_gives_back_the_rest(stage: Stage) 
     assert (stats.ready, stats.leased) == (30 - done, 0)
 
 
+@pytest.mark.shows("shutdown", "cold, at the second signal")
+@pytest.mark.shows("log line", "worker: Cold shutdown")
 def test_a_second_signal_shuts_down_cold(stage: Stage) -> None:
     with stage.worker("-c", "2") as worker:
         stage.send("effect", "late", 60)
@@ -136,6 +148,7 @@ def test_a_second_signal_shuts_down_cold(stage: Stage) -> None:
     assert (stats.ready, stats.leased, stats.dead) == (1, 0, 1)
 
 
+@pytest.mark.shows("beyond", "a slow task holds up none behind it")
 def test_a_slow_task_gives_back_the_ones_behind_it(stage: Stage) -> None:
     with stage.worker("-c", "2") as worker:
         for number in range(400):
@@ -149,6 +162,7 @@ def test_a_slow_task_gives_back_the_ones_behind_it(stage: Stage) -> None:
         assert worker.stop() == 0
 
 
+@pytest.mark.shows("worker option", "--queues", "--pool")
 def test_several_queues_and_solo(stage: Stage) -> None:
     with stage.worker("-P", "solo", "-Q", "a,b") as worker:
         for queue in ("a", "b", "other"):
@@ -159,6 +173,7 @@ def test_several_queues_and_solo(stage: Stage) -> None:
     assert stage.broker().stats(["other"])["other"].ready == 1
 
 
+@pytest.mark.shows("worker option", "--max-tasks-per-child")
 def test_max_tasks_per_child(stage: Stage) -> None:
     with stage.worker("-c", "1", "--max-tasks-per-child", "3") as worker:
         pids = [stage.send("whoami").get(timeout=10)["pid"] for _ in range(7)]
@@ -166,6 +181,8 @@ def test_max_tasks_per_child(stage: Stage) -> None:
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
 
 
+@pytest.mark.shows("control command", "ping", "stats", "registered", "active_queues", "active", "scheduled")
+@pytest.mark.shows("control command", "reserved", "shutdown")
 def test_remote_control(stage: Stage) -> None:
     with stage.worker("-c", "2", "-n", "one@test") as worker:
         inspect = stage.app.control.inspect(timeout=5, destination=["one@test"])
@@ -198,6 +215,7 @@ def test_a_misspelt_setting_stops_start_up(stage: Stage) -> None:
     assert "Traceback" not in worker.text
 
 
+@pytest.mark.shows("worker option", "--pool")
 def test_what_the_engine_does_not_run_falls_back_with_one_warning(stage: Stage) -> None:
     with stage.worker("-P", "threads", "-c", "2") as worker:
         assert stage.send("add", 1, 2).get(timeout=15) == 3
@@ -206,6 +224,7 @@ def test_what_the_engine_does_not_run_falls_back_with_one_warning(stage: Stage) 
         worker.stop()
 
 
+@pytest.mark.shows("beyond", "reconnect after the broker was restarted")
 def test_the_broker_may_restart(redis_stage: Stage, redis: object) -> None:
     stage = redis_stage
     with stage.worker("-c", "2") as worker:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from celery.events.state import State
 
 from tests.monitor import Event, monitor
@@ -78,6 +79,8 @@ def values(events: list[Event]) -> list[Mapping[str, Any]]:
     return [{key: value for key, value in event.items() if key not in OWN} for event in by_type]
 
 
+@pytest.mark.shows("worker option", "--task-events")
+@pytest.mark.shows("task option", "send_event")
 def test_the_events_are_those_of_a_stock_worker(redis_stage: Stage) -> None:
     stock = told_by(redis_stage, "stock")
     ours = told_by(redis_stage, "celeriac")
@@ -92,6 +95,7 @@ def test_the_events_are_those_of_a_stock_worker(redis_stage: Stage) -> None:
     assert ours["worker"][-1]["processed"] == stock["worker"][-1]["processed"]
 
 
+@pytest.mark.shows("control command", "enable_events", "disable_events")
 def test_events_can_be_turned_on_and_off(stage: Stage) -> None:
     with monitor(stage.app) as news, stage.worker("-c", "1", "-n", "one@test") as worker:
         control = stage.app.control

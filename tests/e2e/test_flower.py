@@ -94,6 +94,7 @@ def watched(stage: Stage) -> Iterator[tuple[Stage, WorkerProcess, Flower]]:
         yield stage, worker, watcher
 
 
+@pytest.mark.shows("package", "flower")
 def test_flower_knows_the_worker_and_its_tasks(watched: tuple[Stage, WorkerProcess, Flower]) -> None:
     stage, worker, flower = watched
     sent = {"SUCCESS": stage.send("add", 1, 2), "FAILURE": stage.send("fail", "boom")}
@@ -121,6 +122,7 @@ def test_flower_knows_the_worker_and_its_tasks(watched: tuple[Stage, WorkerProce
     assert f'flower_worker_online{{worker="{NODE}"}} 1.0' in flower.page("/metrics")
 
 
+@pytest.mark.shows("package", "flower")
 def test_flower_steers_the_worker(watched: tuple[Stage, WorkerProcess, Flower]) -> None:
     stage, worker, flower = watched
     running = stage.send("effect", "running", 60)

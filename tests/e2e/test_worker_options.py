@@ -43,6 +43,7 @@ def environment(stage: Stage, **conf: Any) -> dict[str, str]:
     }
 
 
+@pytest.mark.shows("worker option", "--time-limit", "--soft-time-limit")
 def test_time_limits_of_the_worker_hold_for_tasks_without_their_own(stage: Stage) -> None:
     with stage.worker("-c", "2", "--time-limit", "1.5", "--soft-time-limit", "0.3") as process:
         with pytest.raises(SoftTimeLimitExceeded):
@@ -54,12 +55,14 @@ def test_time_limits_of_the_worker_hold_for_tasks_without_their_own(stage: Stage
         assert FALLBACK not in process.text
 
 
+@pytest.mark.shows("setting", "task_time_limit", "task_soft_time_limit")
 def test_time_limits_of_the_settings(one_stage: Stage) -> None:
     conf = json.dumps({"task_soft_time_limit": 0.3, "task_time_limit": 20})
     with one_stage.worker("-c", "1", CONF=conf), pytest.raises(SoftTimeLimitExceeded):
         one_stage.send("effect", "soft", 60).get(timeout=10)
 
 
+@pytest.mark.shows("worker option", "--max-memory-per-child")
 def test_a_shard_that_held_too_much_memory_is_replaced_after_its_task(one_stage: Stage) -> None:
     with one_stage.worker("-c", "1", "--max-memory-per-child", "250000") as process:
         first = one_stage.send("fill", 1).get(timeout=10)
@@ -72,6 +75,8 @@ def test_a_shard_that_held_too_much_memory_is_replaced_after_its_task(one_stage:
         assert FALLBACK not in process.text
 
 
+@pytest.mark.shows("worker option", "--statedb")
+@pytest.mark.shows("control command", "revoked")
 def test_revoked_tasks_are_remembered_in_the_state_database(one_stage: Stage) -> None:
     database = one_stage.folder / "state"
     revoked = one_stage.send("effect", "revoked")
@@ -90,6 +95,8 @@ def test_revoked_tasks_are_remembered_in_the_state_database(one_stage: Stage) ->
     assert one_stage.ledger.count("started", "revoked") == 0
 
 
+@pytest.mark.shows("worker option", "--beat", "--schedule-filename")
+@pytest.mark.shows("setting", "beat_schedule", "beat_max_loop_interval")
 def test_embedded_beat_sends_what_is_due_and_ends_with_its_worker(one_stage: Stage) -> None:
     schedule = {"often": {"task": f"{APP}.effect", "schedule": 0.2, "args": ["beat"]}}
     conf = json.dumps({"beat_schedule": schedule, "beat_max_loop_interval": 0.2})
@@ -107,6 +114,7 @@ def test_embedded_beat_sends_what_is_due_and_ends_with_its_worker(one_stage: Sta
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in beat), what="its children to end")
 
 
+@pytest.mark.shows("worker option", "--pidfile", "--logfile", "--hostname", "--concurrency")
 def test_pid_file_and_a_log_file_for_each_process(one_stage: Stage) -> None:
     pid_file = one_stage.folder / "%n.pid"
     options = ["-c", "2", "-n", "one@test", "--pidfile", str(pid_file)]
@@ -124,6 +132,7 @@ def test_pid_file_and_a_log_file_for_each_process(one_stage: Stage) -> None:
     assert all("succeeded in" in log.read_text() for log in logs[1:])
 
 
+@pytest.mark.shows("worker option", "--purge")
 def test_purge_drops_what_waits(stage: Stage) -> None:
     for number in range(5):
         stage.send("effect", f"old-{number}", countdown=1 if number else None)
@@ -134,6 +143,8 @@ def test_purge_drops_what_waits(stage: Stage) -> None:
     assert stage.ledger.keys("done") == {"new"}
 
 
+@pytest.mark.shows("worker option", "--optimization", "--prefetch-multiplier", "--without-gossip")
+@pytest.mark.shows("worker option", "--without-mingle", "--without-heartbeat", "--heartbeat-interval")
 def test_options_without_a_meaning_here_are_accepted(one_stage: Stage) -> None:
     options = ["-O", "fair", "--prefetch-multiplier", "8"]
     options += ["--without-gossip", "--without-mingle", "--without-heartbeat", "--heartbeat-interval", "5"]
@@ -143,6 +154,7 @@ def test_options_without_a_meaning_here_are_accepted(one_stage: Stage) -> None:
         assert FALLBACK not in process.text
 
 
+@pytest.mark.shows("setting", "worker_direct")
 def test_a_queue_of_the_workers_own(stage: Stage) -> None:
     with stage.worker("-c", "1", "-n", "one@test", CONF=json.dumps({"worker_direct": True})) as process:
         result = stage.send("add", 1, 2, queue=worker_direct("one@test"))
@@ -151,6 +163,7 @@ def test_a_queue_of_the_workers_own(stage: Stage) -> None:
         assert process.stop() == 0
 
 
+@pytest.mark.shows("worker option", "--exclude-queues")
 def test_excluded_queues_are_left_alone(stage: Stage) -> None:
     log = stage.folder / "worker.log"
     with worker("tests.apps.queues", "-X", "mail,images", environment=environment(stage), log=log):
@@ -160,6 +173,8 @@ def test_excluded_queues_are_left_alone(stage: Stage) -> None:
     assert stage.ledger.keys("done") == {"done"}
 
 
+@pytest.mark.shows("setting", "task_queues")
+@pytest.mark.shows("task option", "exchange", "routing_key")
 def test_queues_of_several_exchanges_and_bindings(stage: Stage) -> None:
     log = stage.folder / "worker.log"
     with worker("tests.apps.queues", "-c", "1", environment=environment(stage), log=log) as process:
@@ -172,6 +187,8 @@ def test_queues_of_several_exchanges_and_bindings(stage: Stage) -> None:
         assert FALLBACK not in process.text
 
 
+@pytest.mark.shows("setting", "task_create_missing_queues")
+@pytest.mark.shows("worker option", "--queues")
 def test_a_queue_that_may_not_be_made_stops_start_up(one_stage: Stage) -> None:
     log = one_stage.folder / "worker.log"
     options = ["-Q", "celery,other"]
@@ -194,6 +211,7 @@ def celery(stage: Stage, *arguments: str) -> None:
     )
 
 
+@pytest.mark.shows("worker option", "--detach", "--pidfile", "--logfile")
 def test_a_detached_worker(one_stage: Stage) -> None:
     pid_file, log = one_stage.folder / "worker.pid", one_stage.folder / "worker.log"
     celery(one_stage, "worker", "-c", "1", "-l", "info", "-D", "--pidfile", str(pid_file), "-f", str(log))
@@ -208,6 +226,7 @@ def test_a_detached_worker(one_stage: Stage) -> None:
     assert not pid_file.exists()
 
 
+@pytest.mark.shows("beyond", "celery multi")
 def test_celery_multi(one_stage: Stage) -> None:
     files = [f"--pidfile={one_stage.folder}/%n.pid", f"--logfile={one_stage.folder}/%n.log"]
     names = ["one@test", "two@test"]
@@ -224,6 +243,8 @@ def test_celery_multi(one_stage: Stage) -> None:
 SOFT = json.dumps({"worker_soft_shutdown_timeout": 1.5})
 
 
+@pytest.mark.shows("setting", "worker_soft_shutdown_timeout")
+@pytest.mark.shows("shutdown", "soft")
 def test_a_soft_shutdown_gives_running_tasks_some_time(one_stage: Stage) -> None:
     with one_stage.worker("-c", "2", CONF=SOFT) as process:
         one_stage.send("effect", "short", 0.7)
@@ -237,6 +258,8 @@ def test_a_soft_shutdown_gives_running_tasks_some_time(one_stage: Stage) -> None
     assert (stats.ready, stats.leased, stats.dead) == (1, 0, 0)
 
 
+@pytest.mark.shows("setting", "worker_enable_soft_shutdown_on_idle")
+@pytest.mark.shows("shutdown", "soft")
 def test_a_soft_shutdown_of_an_idle_worker_ends_at_once_unless_told_otherwise(one_stage: Stage) -> None:
     with one_stage.worker("-c", "1", CONF=json.dumps({"worker_soft_shutdown_timeout": 600})) as process:
         process.signal(signal.SIGQUIT)
@@ -249,6 +272,7 @@ def test_a_soft_shutdown_of_an_idle_worker_ends_at_once_unless_told_otherwise(on
         assert time.monotonic() - began >= 1
 
 
+@pytest.mark.shows("shutdown", "REMAP_SIGTERM", "soft")
 def test_a_second_signal_ends_a_soft_shutdown(one_stage: Stage) -> None:
     conf = json.dumps({"worker_soft_shutdown_timeout": 600})
     with one_stage.worker("-c", "1", CONF=conf, REMAP_SIGTERM="SIGQUIT") as process:
@@ -271,6 +295,8 @@ def started(stage: Stage) -> list[str]:
 @pytest.mark.parametrize(
     ("queues", "conf", "high"), [("high:3,low:1", {}, 150), ("high,low", {}, 100), ("high,low", ORDERED, 200)]
 )
+@pytest.mark.shows("setting", "engine_queue_order", "engine_queue_weights")
+@pytest.mark.shows("beyond", "queues are served by weight, in turn or in order")
 def test_queues_are_shared_by_weight_in_turn_or_in_order(
     stage: Stage, queues: str, conf: dict[str, str], high: int
 ) -> None:

@@ -39,11 +39,12 @@ class EngineConsumer:
         self.event_dispatcher = worker.heart.dispatcher
         self.pidbox = Pidbox(self)
         self.pidbox.node.handlers = engine_handlers()
+        self._listens = bool(self.app.conf.worker_enable_remote_control)
         self._retry_at = 0.0
 
     def poll(self, timeout: float) -> None:
         """Answer remote control for about ``timeout`` seconds, connecting first if need be."""
-        if self.connection is None and not self._connect():
+        if (self.connection is None and not self._connect()) or not self._listens:
             time.sleep(timeout)
             return
         try:
@@ -59,7 +60,8 @@ class EngineConsumer:
     def stop(self) -> None:
         """Listen no more."""
         if self.connection is not None:
-            self.pidbox.shutdown(self)
+            if self._listens:
+                self.pidbox.shutdown(self)
             self.connection.release()
             self.connection = None
 
@@ -136,7 +138,8 @@ class EngineConsumer:
         self.connection = self.app.connection_for_read()
         try:
             declare_queues(self.connection, self.task_consumer.queues)
-            self.pidbox.start(self)
+            if self._listens:
+                self.pidbox.start(self)
         except self.connection_errors + self.channel_errors as error:
             logger.warning("Remote control cannot connect: %s", error)
             self.connection.release()

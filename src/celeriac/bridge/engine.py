@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
-from celery import bootsteps
+from celery import bootsteps, signals
 from celery.worker import state
 from celery.worker.autoscale import AUTOSCALE_KEEPALIVE
 
@@ -26,7 +27,8 @@ from celeriac.bridge.rate_limits import RateLimits
 from celeriac.bridge.report import log_events
 from celeriac.bridge.task_events import TaskEvents
 from celeriac.bridge.totals import Totals
-from celeriac.core.events import Events
+from celeriac.core.errors import BrokerUnavailable
+from celeriac.core.events import Events, ShardStarting
 from celeriac.core.lease import DeadLetter
 from celeriac.engine.autoscale import Autoscaler
 from celeriac.engine.note import Note, read_notes
@@ -69,7 +71,11 @@ class _Engine:
 
     def record(self, letter: DeadLetter) -> None:
         """Tell of a message that died unfinished."""
-        self.recorder.bury(letter)
+        if self.recorder.retry_lost(letter):
+            with suppress(BrokerUnavailable):  # the letter stays, beside the retry that runs
+                self.broker.drop_dead([letter.id])
+        else:
+            self.recorder.bury(letter)
         self.recorder.flush()
 
     def tell(self, notice: AnyNotice) -> None:
@@ -119,6 +125,8 @@ class PreforkEngine(_Engine):
 
     def __init__(self, worker: Any) -> None:
         super().__init__(worker)
+        announce = signals.worker_before_create_process.send
+        self.events.subscribe(ShardStarting, lambda _: announce(sender=worker.pool))
         self.supervisor = Supervisor(
             self.broker,
             self.settings,

@@ -26,10 +26,11 @@ from kombu.serialization import prepare_accept_content
 from kombu.utils.encoding import safe_repr
 
 from celeriac.bridge.limits import NO_LIMITS, TimeLimits, soft_time_limit
+from celeriac.bridge.lost import announce_overdue, retry_lost, send_failure
 from celeriac.bridge.orders import Orders
 from celeriac.bridge.requests import acks_on_failure, stock_request
 from celeriac.bridge.running import announce_terminated, describe_running
-from celeriac.bridge.wire import Delivered, decode
+from celeriac.bridge.wire import Delivered, as_redelivered, decode
 from celeriac.core.errors import BrokerUnavailable, MalformedMessage
 from celeriac.core.executor import DONE, Bury, Job, Outcome, Release
 from celeriac.core.lease import DeadLetter, Lease
@@ -55,7 +56,7 @@ class CeleryJob:
         "id",
         "kwargs",
         "name",
-        "redelivered",
+        "payload",
         "request",
         "result_ignored",
         "soft_time_limit",
@@ -64,7 +65,7 @@ class CeleryJob:
         "time_limit",
     )
 
-    def __init__(self, delivered: Delivered, task: Any, request: dict[str, Any]) -> None:
+    def __init__(self, delivered: Delivered, task: Any, request: dict[str, Any], payload: bytes) -> None:
         headers = delivered.headers
         hard, soft = _time_limits(headers.get("timelimit"))
         self.id = delivered.id
@@ -74,8 +75,10 @@ class CeleryJob:
         self.kwargs = delivered.kwargs
         self.delivered = delivered
         self.request = request
+        self.payload = payload
         self.expires = headers.get("expires")
-        self.at_most_once = not task.acks_late
+        # A retry that its supervisor sends must be the only one to run after the process is lost.
+        self.at_most_once = not task.acks_late or getattr(task, "retry_on_worker_lost", False)
         self.time_limit: float | None = hard or task.time_limit
         self.soft_time_limit: float | None = soft or task.soft_time_limit
         self.due: float | None = None
@@ -120,7 +123,7 @@ class CeleryExecutor:
         if task is None:
             self._reject_unknown(delivered)
             raise MalformedMessage(f"unknown task {delivered.task!r}: is its module imported here?")
-        job = CeleryJob(delivered, task, self._request(delivered, lease))
+        job = CeleryJob(delivered, task, self._request(delivered, lease), lease.message.payload)
         if self._limits is not NO_LIMITS:
             job.time_limit = job.time_limit or self._limits.hard
             job.soft_time_limit = job.soft_time_limit or self._limits.soft
@@ -200,6 +203,23 @@ class CeleryExecutor:
             # The message is safe among the dead letters; only its result stays unknown.
             logger.exception("The failure of %s[%s] could not be stored", delivered.task, delivered.id)
 
+    def retry_lost(self, letter: DeadLetter) -> bool:
+        """Publish a retry of a task whose process was lost, if it asks for one; return whether it did."""
+        if letter.reason == TERMINATED or "time limit" in letter.reason:
+            return False
+        try:
+            delivered = decode(letter.message.payload, self._accept)
+            task = self._tasks[delivered.task]
+        except (MalformedMessage, KeyError):
+            return False
+        try:
+            request = stock_request(self._app, task, delivered, None, self._hostname, self._events.dispatcher)
+            return retry_lost(request, task, WorkerLostError(letter.reason))
+        except Exception:
+            # The message is safe among the dead letters, and fails as one that is not retried.
+            logger.exception("The retry of %s[%s] could not be sent", delivered.task, delivered.id)
+            return False
+
     # -- Parts of the above
 
     def _request(self, delivered: Delivered, lease: Lease) -> dict[str, Any]:
@@ -267,12 +287,12 @@ class CeleryExecutor:
     def _rejected(self, job: CeleryJob, error: Any) -> Outcome:
         if getattr(error, "requeue", False):
             # Without acks_late Celery has acked it before it ran, so that rejecting it changes nothing.
-            return DONE if job.at_most_once else Release()
+            return Release(as_redelivered(job.payload)) if job.task.acks_late else DONE
         request = stock_request(self._app, job.task, job.delivered, job.request, self._hostname)
         job.task.backend.mark_as_failure(
             job.id, error, request=request._context, store_result=request.store_errors
         )
-        _send_failure(job.task, job.delivered, error)
+        send_failure(request, job.task, error)
         return Bury(f"rejected by its task: {getattr(error, 'reason', None) or error}")
 
     def _reject_unknown(self, delivered: Delivered) -> None:
@@ -297,32 +317,19 @@ class CeleryExecutor:
             with _store_errors(self._app):
                 announce_terminated(request, self._orders.terminations.pop(delivered.id, SIGTERM))
             return
-        if "time limit" in letter.reason:
-            error: Exception = TimeLimitExceeded(
-                request.time_limits[0] or task.time_limit or self._limits.hard
-            )
-        else:
-            error = WorkerLostError(letter.reason)
+        overdue = "time limit" in letter.reason
+        limit: Any = request.time_limits[0] or task.time_limit or self._limits.hard
+        error: Exception = TimeLimitExceeded(limit) if overdue else WorkerLostError(letter.reason)
         with _store_errors(self._app):
             task.backend.mark_as_failure(
                 delivered.id, error, request=request._context, store_result=request.store_errors
             )
             if hasattr(task.backend, "flush"):
                 task.backend.flush()
-        _send_failure(task, delivered, error)
+        if overdue:
+            announce_overdue(request, task, error, limit)
+        send_failure(request, task, error)
         request.send_event("task-failed", exception=safe_repr(error), traceback=None)
-
-
-def _send_failure(task: Any, delivered: Delivered, error: Exception) -> None:
-    signals.task_failure.send(
-        sender=task,
-        task_id=delivered.id,
-        exception=error,
-        args=delivered.args,
-        kwargs=delivered.kwargs,
-        traceback=None,
-        einfo=None,
-    )
 
 
 def _time_limits(header: Any) -> tuple[float | None, float | None]:

@@ -35,6 +35,7 @@ def _unsupported_option(worker: Any) -> str | None:
         and worker.autoscaler_cls,
         # Shards are forked, so that what the supervisor has loaded is shared between them.
         "--pool-start-method spawn": getattr(worker, "pool_start_method", "fork") != "fork",
+        "worker_agent": worker.app.conf.worker_agent,
         "worker_consumer": worker.consumer_cls != "celery.worker.consumer:Consumer" and worker.consumer_cls,
     }
     for option, value in options.items():

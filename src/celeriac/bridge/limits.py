@@ -9,9 +9,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NamedTuple
 
+from celery._state import get_current_task
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.utils.log import get_logger
 
 __all__ = ["NO_LIMITS", "TimeLimits", "soft_time_limit", "worker_limits"]
+
+
+# The name under which Celery itself logs this, and under which people look for it.
+logger = get_logger("celery.worker.request")
 
 
 class TimeLimits(NamedTuple):
@@ -44,7 +50,9 @@ def soft_time_limit(seconds: float) -> Iterator[None]:
         return
 
     def expire(_number: int, _frame: FrameType | None) -> None:
-        raise SoftTimeLimitExceeded(seconds)
+        if (task := get_current_task()) is not None:
+            logger.warning("Soft time limit (%ss) exceeded for %s[%s]", seconds, task.name, task.request.id)
+        raise SoftTimeLimitExceeded
 
     before = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, seconds)

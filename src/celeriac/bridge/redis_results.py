@@ -45,6 +45,21 @@ for i, key in ipairs(KEYS) do
 end
 return taken
 """
+#: Stores and publishes a value unless its key holds a success.
+STORE_UNLESS_SUCCESS: Final = """
+local stored = redis.call('GET', KEYS[1])
+if stored then
+    local readable, meta = pcall(cjson.decode, stored)
+    if readable and type(meta) == 'table' and meta.status == 'SUCCESS' then return 0 end
+end
+if ARGV[2] == '0' then
+    redis.call('SET', KEYS[1], ARGV[1])
+else
+    redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+redis.call('PUBLISH', KEYS[1], ARGV[1])
+return 1
+"""
 #: Results and bytes that go to Redis in one call.
 CHUNK_RESULTS, CHUNK_BYTES = 256, 1 << 20
 #: Bytes from which on a result is stored at once, and all held results are.
@@ -212,6 +227,16 @@ class RedisResults(RedisBackend):
             value if (held := self._held.get(key)) is None else held.value
             for key, value in zip(keys, values, strict=True)
         ]
+
+    def _set_with_state(self, key: bytes, value: Any, state: str) -> Any:
+        if state != states.RETRY:
+            return super()._set_with_state(key, value, state)
+        # The retry was sent before this, and may have succeeded since Celery looked at what is stored.
+        return self.ensure(self._store_unless_success, ([key], [value, self.expires or 0]))
+
+    @cached_property
+    def _store_unless_success(self) -> Any:
+        return self.client.register_script(STORE_UNLESS_SUCCESS)
 
     def delete(self, key: bytes) -> None:
         self._store_held_first()

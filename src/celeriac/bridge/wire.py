@@ -7,6 +7,7 @@ through msgspec; everything else through kombu's own serializers, so that the by
 from __future__ import annotations
 
 import binascii
+import json
 from collections.abc import Mapping
 from math import isfinite
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from kombu.utils.json import loads as json_loads
 
 from celeriac.core.errors import MalformedMessage
 
-__all__ = ["Delivered", "Envelope", "decode", "encode"]
+__all__ = ["Delivered", "Envelope", "as_redelivered", "decode", "encode"]
 
 _PLAIN = frozenset({str, int, bool, type(None)})
 #: In what kombu writes for a datetime, a UUID and the like; no base64 has an underscore.
@@ -110,6 +111,14 @@ def decode(payload: bytes, accept: frozenset[str]) -> Delivered:
     if not isinstance(embed, dict) or not isinstance(envelope.properties.get("delivery_info", {}), dict):
         raise MalformedMessage("the task's callbacks or its delivery info are not mappings")
     return Delivered(task_id, task, headers, args, kwargs, embed, envelope.properties)
+
+
+def as_redelivered(payload: bytes) -> bytes:
+    """Return the same message, which a task has put back, with the mark that kombu gives it then."""
+    envelope = json.loads(payload)
+    envelope["headers"]["redelivered"] = True
+    envelope["properties"].setdefault("delivery_info", {})["redelivered"] = True
+    return json.dumps(envelope).encode()
 
 
 def _read_envelope(payload: bytes) -> Envelope:

@@ -2,6 +2,7 @@
 
 | event | emitted when | in |
 |---|---|---|
+| ShardStarting | a shard's process is about to be forked | supervisor |
 | ShardStarted | a shard's process was forked | supervisor |
 | ShardStopped | a shard ended, by itself or killed | supervisor |
 | LeasesReturned | leases of a dead shard or node went back | supervisor |
@@ -27,6 +28,7 @@ __all__ = [
     "LeasesReturned",
     "MessageBuried",
     "ShardStarted",
+    "ShardStarting",
     "ShardStopped",
 ]
 
@@ -36,6 +38,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 E = TypeVar("E", bound=Event)
+
+
+class ShardStarting(Event, frozen=True, kw_only=True):
+    shard: str
 
 
 class ShardStarted(Event, frozen=True, kw_only=True):

@@ -16,7 +16,9 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """The message goes back to its queue."""
+    """The message goes back to its queue: as it was, or with another payload in place of its own."""
+
+    payload: bytes | None = None
 
 
 class Delay(msgspec.Struct, frozen=True):

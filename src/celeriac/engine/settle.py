@@ -8,9 +8,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import msgspec
+
 from celeriac.core.broker import Broker
 from celeriac.core.events import Events, LeaseLost, MessageBuried
-from celeriac.core.executor import Bury, Delay, Done, Executor
+from celeriac.core.executor import Bury, Delay, Done, Executor, Release
 from celeriac.core.lease import Claimed, Lease
 from celeriac.engine.journal import Journal
 from celeriac.engine.run import Finished
@@ -112,9 +114,19 @@ class Settler:
         for one, reason in buried:
             if one.lease not in lost:
                 self._events.emit(MessageBuried(queue=one.lease.message.queue, reason=reason))
+        for one in tuple(released):
+            if isinstance(one.outcome, Release) and one.outcome.payload is not None:
+                self._replace(one.lease, one.outcome.payload)
+                self._settled(taken, [one])
+                released.remove(one)
         self.report_lost(self._broker.release([one.lease for one in released]))
         self._settled(taken, released)
         return done
+
+    def _replace(self, lease: Lease, payload: bytes) -> None:
+        """Send what goes back otherwise than it came, then ack what came: a crash between repeats it."""
+        self._broker.send([msgspec.structs.replace(lease.message, payload=payload)])
+        self.report_lost(self._broker.ack([lease]))
 
     def _settled(self, taken: list[Finished], settled: Sequence[Finished]) -> None:
         for finished in settled:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from celeriac.core.broker import Broker
 from celeriac.core.errors import BrokerUnavailable
-from celeriac.core.events import BrokerLost, BrokerRegained, Events, ShardStarted, ShardStopped
+from celeriac.core.events import BrokerLost, BrokerRegained, Events, ShardStarted, ShardStarting, ShardStopped
 from celeriac.core.lease import DeadLetter, Eviction
 from celeriac.core.settings import Settings
 from celeriac.engine.journal import Entry, Journal
@@ -237,6 +237,7 @@ class Supervisor:
     def _start_shard(self, number: int) -> None:
         self._start_at.pop(number, None)
         name = f"Shard-{number}"
+        self._events.emit(ShardStarting(shard=name))
         spec = new_spec(name, self._node, self.queues, self._settings, *self._wear, number)
         self._broker.close()  # a connection must not be shared with the child
         process = ChildProcess(spec.name, partial(self._launch, spec))

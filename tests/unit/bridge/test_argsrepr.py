@@ -25,6 +25,7 @@ values = st.recursive(
 
 
 @given(values, st.integers(0, 60), st.integers(0, 4))
+@pytest.mark.shows("task option", "argsrepr", "kwargsrepr")
 def test_the_text_is_celerys(value: Any, limit: int, levels: int) -> None:
     assert short_repr(value, limit, levels) == saferepr(value, limit, maxlevels=levels)
 

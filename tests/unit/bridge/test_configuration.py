@@ -144,6 +144,7 @@ def test_celerys_and_other_peoples_settings_are_left_alone() -> None:
 @pytest.mark.parametrize(
     "url", ["redis://host/0", "rediss://host/0", "redis+socket:///tmp/s", "sqlite:///f.db", "REDIS://host"]
 )
+@pytest.mark.shows("setting", "broker_url")
 def test_one_url_of_a_broker_of_ours(url: str) -> None:
     assert single_url(url) == url
     assert single_url([url]) == url
@@ -172,6 +173,7 @@ def test_several_brokers_or_somebody_elses(url: object) -> None:
     assert single_url(url) is None
 
 
+@pytest.mark.shows("setting", "broker_transport_options")
 def test_the_broker_has_the_apps_transport_options() -> None:
     app = app_with({"broker_transport_options": {"global_keyprefix": "shop:", "visibility_timeout": 60}})
     broker = broker_for(app, "redis://127.0.0.1:1/0")

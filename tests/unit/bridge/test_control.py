@@ -54,6 +54,7 @@ def panelled(tmp_path: Path) -> Panelled:
     return Panelled(tmp_path)
 
 
+@pytest.mark.shows("control command", "scheduled")
 def test_lists_what_waits(panelled: Panelled) -> None:
     panelled.delay("add", 1, "two", headers={"eta": "2030-01-01T00:00:00+00:00"})
     [entry] = scheduled(panelled.state)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from celery import Task, signals, states
 from celery.app.trace import build_tracer
@@ -18,6 +19,7 @@ from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.core.errors import MalformedMessage
 from celeriac.core.executor import DONE, Bury, Release
 from celeriac.core.lease import Lease
+from celeriac.core.message import Message
 from tests.unit.bridge.bench import HOST, Bench, hearing
 
 
@@ -68,6 +70,8 @@ def test_a_failure_that_is_not_acknowledged_is_buried(bench: Bench) -> None:
     ],
     ids=str,
 )
+@pytest.mark.shows("setting", "task_acks_on_failure_or_timeout", "task_acks_on_failure", "task_acks_late")
+@pytest.mark.shows("task option", "acks_on_failure_or_timeout")
 def test_the_apps_settings_say_whether_failures_are_acknowledged(
     tmp_path: Path, configuration: dict[str, Any], *, buried: bool
 ) -> None:
@@ -100,8 +104,15 @@ def test_ignore_forgets(bench: Bench) -> None:
 
 
 def test_rejected_to_be_run_again_it_goes_back(bench: Bench) -> None:
-    assert bench.run("reject", True) == Release()
+    outcome = bench.run("reject", True)
+    assert isinstance(outcome, Release)
     assert bench.result("reject").state == states.PENDING
+    lease = bench.lease("reject", True)
+    back = msgspec.structs.replace(lease, message=Message(queue="celery", payload=outcome.payload or b""))
+    first, again = bench.executor.decode(lease), bench.executor.decode(back)
+    assert not first.request["delivery_info"]["redelivered"]
+    assert again.request["delivery_info"]["redelivered"]
+    assert (again.id, again.args, again.kwargs) == (first.id, first.args, first.kwargs)
 
 
 def test_rejected_for_good_it_is_buried_and_its_result_is_a_failure(bench: Bench) -> None:

@@ -13,6 +13,7 @@ from celery import signals, states
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from kombu.exceptions import OperationalError
 
+from celeriac.bridge.wire import decode
 from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.executor import DONE
@@ -84,6 +85,23 @@ def test_a_task_over_its_limit_fails_with_it(bench: Bench) -> None:
 def test_a_lost_task_starts_its_errbacks(bench: Bench) -> None:
     bench.executor.bury(bench.letter("add", 1, 2, errbacks=[dict(bench.app.tasks["quiet"].s())]))
     assert SqliteBroker(bench.path).stats(["celery"])["celery"].ready == 1
+
+
+def test_a_lost_task_that_asks_for_it_is_retried_so_many_times(bench: Bench) -> None:
+    bench.app.tasks["retry"].retry_on_worker_lost = True
+    assert bench.executor.retry_lost(bench.letter("retry", "text", retries=2))
+    [again] = SqliteBroker(bench.path).scheduled(["celery"])
+    assert decode(again.message.payload, frozenset(["application/json"])).headers["retries"] == 3
+    assert bench.result("retry").state == states.RETRY
+    for letter in (
+        bench.letter("retry", "text", retries=3),
+        bench.letter("retry", "text", reason="it ran longer than its time limit"),
+        bench.letter("add", 1, 2),
+        bench.letter("gone"),
+        bench.letter("retry", "text", headers={"expires": "never ever"}),
+    ):
+        assert not bench.executor.retry_lost(letter)
+    assert len(SqliteBroker(bench.path).scheduled(["celery"])) == 1
 
 
 @pytest.mark.parametrize("task", ["gone", "add"])

@@ -41,6 +41,7 @@ CASES: dict[str, tuple[dict[str, object], str | None]] = {
         {"app": {"worker_consumer": "celery.worker.consumer.consumer:Consumer"}},
         "worker_consumer is set",
     ),
+    "an agent": ({"app": {"worker_agent": "celery.bootsteps:Step"}}, "worker_agent is set"),
     "a rate limit": ({"app": {"task_default_rate_limit": "5/m"}}, None),
     "rate limits switched off": (
         {"app": {"task_default_rate_limit": "5/m", "worker_disable_rate_limits": True}},
@@ -89,6 +90,7 @@ def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     return dict(zip(CASES, json.loads(done.stdout.splitlines()[-1]), strict=True))
 
 
+@pytest.mark.shows("setting", "worker_autoscaler", "worker_consumer", "worker_agent", "broker_transport")
 @pytest.mark.parametrize("case", CASES)
 def test_the_reason(reasons: dict[str, str | None], case: str) -> None:
     assert reasons[case] == CASES[case][1]

@@ -13,7 +13,7 @@ from celeriac.bridge.limits import soft_time_limit
 
 
 def test_what_runs_too_long_is_interrupted() -> None:
-    with pytest.raises(SoftTimeLimitExceeded, match=r"0\.02"), soft_time_limit(0.02):
+    with pytest.raises(SoftTimeLimitExceeded), soft_time_limit(0.02):
         time.sleep(60)
 
 

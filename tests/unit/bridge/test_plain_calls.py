@@ -262,6 +262,8 @@ class Calls(list[int]):
         publisher.publish = count
 
 
+@pytest.mark.shows("beyond", "groups are published in batches")
+@pytest.mark.shows("canvas", "group")
 def test_a_group_is_a_batch_but_for_its_first_and_its_messages_are_celerys(shop: Shop) -> None:
     calls = Calls(shop)
     result = group(shop.add.s(number, 1) for number in range(30)).apply_async()
@@ -336,6 +338,7 @@ def test_a_producer_of_the_callers_own_sends_at_once(shop: Shop) -> None:
 # -- Bulk calls
 
 
+@pytest.mark.shows("task option", "delay_many")
 def test_delay_many_publishes_in_batches(shop: Shop) -> None:
     calls = Calls(shop)
     results = shop.add.delay_many((number, 1) for number in range(2500))
@@ -348,6 +351,7 @@ def test_delay_many_publishes_in_batches(shop: Shop) -> None:
     assert [result.id for result in results[-2:]] == results.ids[-2:]
 
 
+@pytest.mark.shows("task option", "apply_many", "delay_many")
 def test_delay_many_takes_keywords_and_apply_many_both_with_options(shop: Shop) -> None:
     shop.add.delay_many([(1, 2), [3, 4], {"x": 5, "y": 6}])
     shop.add.apply_many([((7,), {"y": 8}), (None, {"x": 9, "y": 10})], queue="other", priority=9)
@@ -393,6 +397,7 @@ def test_bulk_calls_are_eager_if_the_app_is(shop: Shop) -> None:
     assert shop.watching.seen == []
 
 
+@pytest.mark.shows("beyond", "app.send_many")
 def test_send_many_publishes_signatures_of_all_kinds(shop: Shop) -> None:
     calls = Calls(shop)
     results = shop.app.send_many([shop.add.s(1, 2), shop.add.si(3, 4).set(queue="other"), shop.add.s(5, 6)])

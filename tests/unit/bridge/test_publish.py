@@ -73,6 +73,7 @@ def test_whatever_else_goes_as_celery_sends_it(shop: Shop, options: dict[str, An
     assert shop.ready() == before + 1
 
 
+@pytest.mark.shows("setting", "task_compression")
 def test_a_compressing_app_sends_as_celery_does(tmp_path: Path) -> None:
     shop = Shop(tmp_path, task_compression="zlib")
     assert not shop.took_fast_path()
@@ -113,6 +114,7 @@ def test_another_broker_gets_what_is_sent_there(shop: Shop, tmp_path: Path) -> N
     assert (shop.ready(), other.ready()) == (0, 2)
 
 
+@pytest.mark.shows("task option", "connection")
 def test_a_connection_of_ones_own_to_the_same_broker_is_as_good(shop: Shop) -> None:
     with shop.app.connection_for_write() as connection:
         assert shop.took_fast_path(connection=connection)
@@ -185,6 +187,7 @@ POLICY = {"interval_start": 0, "interval_step": 0.001, "interval_max": 0.002}
     ],
     ids=str,
 )
+@pytest.mark.shows("task option", "retry_policy")
 def test_a_dead_broker_is_tried_as_often_as_the_policy_says(options: Sent, tries: int) -> None:
     app, watching = dead_shop()
     with pytest.raises(OperationalError, match="Redis"):
@@ -193,6 +196,7 @@ def test_a_dead_broker_is_tried_as_often_as_the_policy_says(options: Sent, tries
     assert len({message.payload for message in watching.seen}) == 1
 
 
+@pytest.mark.shows("setting", "task_publish_retry_policy", "task_publish_retry")
 def test_the_policy_of_the_app_counts() -> None:
     app, watching = dead_shop(task_publish_retry_policy={**POLICY, "max_retries": 2})
     with pytest.raises(OperationalError):

@@ -93,6 +93,7 @@ ETA = datetime(2030, 1, 1, tzinfo=UTC)
     ],
     ids=str,
 )
+@pytest.mark.shows("signal", "before_task_publish", "after_task_publish")
 def test_receivers_of_signals_hear_what_they_hear_of_celery(shop: Shop, options: dict[str, Any]) -> None:
     ours, theirs = heard(shop.app, **options, **SAME), heard(stock_twin(shop), **options, **SAME)
     assert [name for name, _ in ours] == ["before", "after"]
@@ -142,6 +143,7 @@ class Dispatcher:
 
 
 @pytest.mark.parametrize("options", [{}, {"queue": "other", "retry": False}], ids=str)
+@pytest.mark.shows("setting", "task_send_sent_event")
 def test_the_sent_event_is_celerys(shop: Shop, options: Sent) -> None:
     ours, theirs = Dispatcher(), Dispatcher()
     shop.app.conf.task_send_sent_event = True
@@ -254,6 +256,7 @@ def test_so_it_is_when_called_through_the_task(redis: RedisServer, options: Sent
     assert comparable(ours) == comparable(theirs)
 
 
+@pytest.mark.shows("setting", "task_default_priority", "task_default_delivery_mode")
 def test_so_it_is_with_priorities_and_modes_set_for_the_app(redis: RedisServer) -> None:
     twins = Twins(redis, task_default_priority=7, task_default_delivery_mode="transient")
     ours, theirs = twins.envelopes(lambda app: app.send_task("shop.add", (1, 2), **SAME))

@@ -14,10 +14,12 @@ from celeriac.core.events import (
     LeasesReturned,
     MessageBuried,
     ShardStarted,
+    ShardStarting,
     ShardStopped,
 )
 
 EXAMPLES: list[Event] = [
+    ShardStarting(shard="1"),
     ShardStarted(shard="1", pid=10),
     ShardStopped(shard="1", pid=10, exitcode=-9, expected=False),
     LeasesReturned(owner="node/1", count=3),
