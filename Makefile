@@ -5,17 +5,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
+# The task queues that Celeriac is compared with, apart from what tests run on.
+PEERS := .venv-bench
 
-.PHONY: help demo test check lint types bench compatibility lock clean
+.PHONY: help demo test simulate check lint types bench bench-report compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
 
 demo: $(READY) ## Import orders, kill workers on the way, show that nothing is lost (no servers)
 	$(BIN)/celeriac demo $(ARGS)
 
 test: $(READY) $(SERVERS) ## Run all tests, on real servers where they are installed
 	$(BIN)/pytest $(ARGS)
+
+simulate: $(READY) ## Run a million seeded schedules of faults in virtual time; ARGS='--seed 7' shows one
+	$(BIN)/python -m tests.simulation --json benchmarks/results/simulation.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py
@@ -27,18 +32,34 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-bench: $(READY) $(SERVERS) ## Measure against stock Celery on this machine
-	$(BIN)/python benchmarks/drain.py $(ARGS)
+bench: $(PEERS)/.ready $(SERVERS) ## Measure against stock Celery, Huey, Dramatiq, Taskiq and RQ (20 minutes)
+	$(PEERS)/bin/python benchmarks/bench.py $(ARGS)
+
+bench-report: $(PEERS)/.ready ## Write the last measurements into docs/performance.md, with pictures
+	$(PEERS)/bin/python benchmarks/write_report.py
+	$(PEERS)/bin/python benchmarks/draw.py
 
 compatibility: $(READY) ## Write docs/compatibility.md from the tests' marks and from Celery itself
 	$(BIN)/python -m tests.compatibility
 
-lock: ## Renew requirements.lock from pyproject.toml (needs uv)
+celery-suite: $(READY) $(SERVERS) ## Run Celery's own integration suite on Celery and on Celeriac (an hour)
+	$(BIN)/python -m tests.compat.celery_suite $(ARGS)
+
+screenshots: $(READY) $(SERVERS) ## Take the pictures in docs/images anew
+	$(BIN)/python -m tests.screenshots
+
+packages: $(READY) ## Run the own tests of packages built on Celery, on Celery and on Celeriac (minutes)
+	$(BIN)/python -m tests.packages.suites
+
+lock: ## Renew both lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra redis --extra django --group dev --python-version 3.11 \
 	    --universal --generate-hashes --no-emit-index-url --no-header --upgrade -q -o requirements.lock
+	uv pip compile pyproject.toml --extra redis --extra compare -c requirements.lock --python-version 3.11 \
+	    --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q \
+	    -o benchmarks/requirements.lock
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Celeriac needs Python 3.11 or newer")'
@@ -46,13 +67,22 @@ $(READY): requirements.lock pyproject.toml
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null; \
 	fi
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Debian's Redis, for tests and benchmarks; without root the tests that need it say how to install it.
+# Celeriac itself is found through PYTHONPATH, by its own worker only: its metadata makes every `celery` import it.
+$(PEERS)/.ready: $(READY) benchmarks/requirements.lock
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --upgrade \
+	    --target $(PEERS)/celeriac -e .
+	@touch $@
+
+# Debian's Redis and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
 $(SERVERS): $(READY)
-	@if ! command -v redis-server >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
+	@missing=$$(for program in redis-server chromium; do command -v $$program >/dev/null || echo $$program; done); \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 	@touch $@

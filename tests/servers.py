@@ -45,9 +45,11 @@ def require(program: str, install: str) -> str:
 class RedisServer:
     """One private redis-server, which a test may stop and start again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        """``options`` are redis-server's own; the last of each name counts."""
         self.port = free_port()
         self.folder = folder
+        self.options = options
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,9 +70,16 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    def kill(self) -> None:
+        """SIGKILL the server."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
     def _options(self) -> list[str]:
         place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        return [*place, "--save", "", "--appendonly", "yes", "--appendfsync", "no"]
+        return [*place, "--save", "", "--appendonly", "yes", "--appendfsync", "no", *self.options]
 
     def _answers(self) -> bool:
         try:
@@ -82,10 +91,10 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server() -> Iterator[RedisServer]:
+def redis_server(*options: str) -> Iterator[RedisServer]:
     """A private Redis for the time of the block."""
     with tempfile.TemporaryDirectory(prefix="celeriac-redis-") as folder:
-        server = RedisServer(Path(folder))
+        server = RedisServer(Path(folder), *options)
         server.start()
         try:
             yield server

@@ -34,6 +34,12 @@ class Ledger:
         """The different keys with an entry of this kind."""
         return {row[0] for row in self._all("SELECT DISTINCT key FROM entries WHERE what = ?", what)}
 
+    def entries(self, key: str) -> list[str]:
+        """What was said of this key, in order."""
+        return [
+            str(row[0]) for row in self._all("SELECT what FROM entries WHERE key = ? ORDER BY rowid", key)
+        ]
+
     def pid(self, key: str) -> int:
         """The process that made the latest entry of this key."""
         return int(self._one("SELECT pid FROM entries WHERE key = ? ORDER BY rowid DESC", key))

@@ -8,7 +8,9 @@ Read first: core/broker.py (what a message goes through), then docs/internals.md
 from __future__ import annotations
 
 from celeriac.bridge.app import Celery
+from celeriac.core.errors import DuplicateTask
+from celeriac.limits.rules import Concurrency, Rate, Unique
 
-__all__ = ["Celery", "__version__"]
+__all__ = ["Celery", "Concurrency", "DuplicateTask", "Rate", "Unique", "__version__"]
 
 __version__ = "0.1.0"

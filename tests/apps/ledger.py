@@ -24,6 +24,9 @@ app.conf.update(
 )
 app.conf.update(json.loads(os.environ.get("CONF", "{}")))
 
+if pool := os.environ.get("POOL"):
+    app.conf.worker_pool = pool
+
 if misspelt := os.environ.get("CELERIAC_TEST_SETTING"):
     app.conf[misspelt] = 1
 

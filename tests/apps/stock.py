@@ -11,19 +11,25 @@ from celery import Celery
 app = Celery("stock", broker=os.environ["BROKER"], backend=os.environ["RESULTS"])
 app.conf.update(
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"global_keyprefix": os.environ.get("KEY_PREFIX", "")},
+    broker_transport_options={
+        "global_keyprefix": os.environ.get("KEY_PREFIX", ""),
+        "visibility_timeout": float(os.environ.get("VISIBILITY", "3600")),
+    },
 )
 
 
 @app.task(name="tests.apps.ledger.effect", acks_late=True)
 def effect(key: str, seconds: float = 0) -> str:
+    note(key, "started by stock")
     time.sleep(seconds)
-    with sqlite3.connect(os.environ["LEDGER"], timeout=30) as ledger:
-        ledger.execute(
-            "INSERT INTO entries VALUES (?, 'done by stock', ?, ?)", (key, os.getpid(), time.time())
-        )
-    ledger.close()
+    note(key, "done by stock")
     return key
+
+
+def note(key: str, what: str) -> None:
+    with sqlite3.connect(os.environ["LEDGER"], timeout=30) as ledger:
+        ledger.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (key, what, os.getpid(), time.time()))
+    ledger.close()
 
 
 @app.task(name="tests.apps.ledger.add")

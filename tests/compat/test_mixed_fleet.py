@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import signal
 import pytest
 from celery import Celery as StockCelery
 
+from celeriac.core.broker import QueueStats
 from tests.servers import wait_until
 from tests.stage import APP, Stage
 from tests.workers import worker
@@ -84,3 +86,62 @@ def test_both_kinds_of_worker_share_a_queue_while_shards_die(redis_stage: Stage)
         assert 0 <= repeated <= 3
         assert celeriac.stop() == 0
         stock.stop()
+
+
+@pytest.mark.shows("beyond", "mixed fleet")
+def test_workers_of_both_kinds_are_killed_and_nothing_is_lost(redis_stage: Stage) -> None:
+    """At last only Celeriac is left, and restores what the stock workers had taken."""
+    stage, chance = redis_stage, random.Random(11)
+    short = {"visibility_timeout": 5, "global_keyprefix": stage.prefix}
+    ours = {"LEASE": "1", "CONF": json.dumps({"broker_transport_options": short})}
+    theirs = {**environment(stage), "VISIBILITY": "5"}
+    tasks, kills = 600, 0
+
+    def done() -> set[str]:
+        return stage.ledger.keys("done") | stage.ledger.keys("done by stock")
+
+    for life in range(3):
+        stock_log = stage.folder / f"stock-{life}.log"
+        with (
+            stage.worker("-c", "2", log=f"life-{life}.log", **ours) as celeriac,
+            worker("tests.apps.stock", "-c", "2", environment=theirs, log=stock_log) as stock,
+        ):
+            for number in range(tasks * life // 3, tasks * (life + 1) // 3):
+                stage.send("effect", f"task-{number}", 0.02)
+            by_stock = stage.ledger.count("done by stock")
+            for more in (10, 20):
+                goal = by_stock + more
+                wait_until(lambda goal=goal: stage.ledger.count("done by stock") >= goal)
+                os.kill(chance.choice(celeriac.shards()), signal.SIGKILL)
+                kills += 1
+            for fated in chance.sample([celeriac, stock], 2):
+                fated.kill_group()
+                kills += 2
+    assert len(done()) < tasks
+    with stage.worker("-c", "2", log="last.log", **ours) as last:
+        wait_until(lambda: len(done()) == tasks, timeout=60)
+        wait_until(lambda: stage.broker().stats(["celery"])["celery"] == QueueStats())
+        assert last.stop() == 0
+    # Only what ran in a process that was killed has run again.
+    repeated = stage.ledger.count("done") + stage.ledger.count("done by stock") - tasks
+    assert 0 <= repeated <= kills
+
+
+@pytest.mark.shows("beyond", "mixed fleet")
+def test_neither_kind_takes_what_the_other_runs(redis_stage: Stage) -> None:
+    """Though both tasks last longer than leases hold, and one longer than the stock worker's time-out."""
+    stage = redis_stage
+    short = {"visibility_timeout": 3600, "global_keyprefix": stage.prefix}
+    with stage.worker("-c", "1", LEASE="1", CONF=json.dumps({"broker_transport_options": short})) as celeriac:
+        stage.send("effect", "ours", 6)
+        wait_until(lambda: stage.ledger.count("started") == 1)
+        log = stage.folder / "stock.log"
+        theirs = {**environment(stage), "VISIBILITY": "1"}
+        celeriac.signal(signal.SIGSTOP)  # it claims no more, and its shard holds its lease by itself
+        with worker("tests.apps.stock", "-c", "1", environment=theirs, log=log) as stock:
+            wait_until(lambda: stage.ledger.count("done") == 1)
+            celeriac.signal(signal.SIGCONT)
+            assert stage.ledger.count("started by stock") == 0
+            stock.stop()
+        assert celeriac.stop() == 0
+    assert stage.ledger.count("started") == 1

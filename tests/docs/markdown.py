@@ -13,6 +13,7 @@ __all__ = ["Block", "Document"]
 
 _FENCE = re.compile(r"^(?P<indent>\s*)(?P<fence>`{3,}|~{3,})(?P<info>[^`]*)$")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<inline>[^)\s]+)[^)]*\)|^\[[^\]]+\]:\s+(?P<reference>\S+)")
+_PICTURE = re.compile(r"!\[(?P<text>[^\]]*)\]\((?P<file>[^)\s]+)\)")
 _HEADING = re.compile(r"^(?P<level>#{1,6})\s+(?P<text>.+?)\s*#*$")
 
 
@@ -77,6 +78,13 @@ class Document:
         for number, line in self._parsed[1]:
             for match in _LINK.finditer(re.sub(r"`[^`]*`", "", line)):
                 yield number, match["inline"] or match["reference"]
+
+    @property
+    def pictures(self) -> Iterator[tuple[int, str, str]]:
+        """``(line, text, file)`` of every picture outside code."""
+        for number, line in self._parsed[1]:
+            for match in _PICTURE.finditer(re.sub(r"`[^`]*`", "", line)):
+                yield number, match["text"], match["file"]
 
     @property
     def headings(self) -> list[tuple[int, int, str]]:

@@ -221,6 +221,38 @@ def test_links_that_lead_nowhere_are_found() -> None:
     ]
 
 
+# -- pictures -----------------------------------------------------------------------------------
+
+BIGGEST_PICTURE = 200_000
+
+
+def bad_pictures(document: Document) -> Iterator[str]:
+    """Every picture is in the tree, loads quickly, and is told in words."""
+    for line, text, name in document.pictures:
+        file = document.path.parent / name
+        if not file.exists():
+            yield f"{line}: {name} does not exist"
+        elif file.stat().st_size > BIGGEST_PICTURE:
+            yield f"{line}: {name} has more than {BIGGEST_PICTURE} bytes"
+        elif len(text.split()) < 3:
+            yield f"{line}: {name} has no words for those who cannot see it"
+
+
+def test_pictures_are_there_and_small() -> None:
+    report(bad_pictures)
+
+
+def test_bad_pictures_are_found(tmp_path: Path) -> None:
+    (tmp_path / "good.png").write_bytes(b"x" * BIGGEST_PICTURE)
+    (tmp_path / "big.png").write_bytes(b"x" * (BIGGEST_PICTURE + 1))
+    text = "![how it looks](good.png) ![how it looks](big.png)\n![it](good.png) ![how it looks](none.png)\n"
+    assert list(bad_pictures(Document(tmp_path / "page.md", text))) == [
+        "1: big.png has more than 200000 bytes",
+        "2: good.png has no words for those who cannot see it",
+        "2: none.png does not exist",
+    ]
+
+
 # -- settings -----------------------------------------------------------------------------------
 
 

@@ -52,6 +52,25 @@ def states(stage: Stage) -> tuple[int, int, int, int]:
     return (stats.ready, stats.leased, stats.delayed, stats.dead)
 
 
+# -- What waits
+
+
+@pytest.mark.shows("control command", "scheduled")
+@pytest.mark.shows("beyond", "`inspect scheduled` by pages")
+def test_delayed_tasks_are_listed_by_pages_the_next_due_first(stage: Stage, remote: Remote) -> None:
+    ids = [stage.send("effect", str(number), countdown=600 - number).id for number in range(25)]
+    expected = list(reversed(ids))
+    with stage.worker("-n", NODE):
+        wait_until(lambda: len(remote("scheduled")) == len(ids))  # in Redis a worker puts them aside
+        pages = [remote("scheduled", offset=offset, limit=10) for offset in (0, 10, 20, 30)]
+        assert [[entry["request"]["id"] for entry in page] for page in pages] == [
+            expected[:10],
+            expected[10:20],
+            expected[20:],
+            [],
+        ]
+
+
 # -- Revoking
 
 

@@ -217,9 +217,9 @@ def test_a_misspelt_setting_stops_start_up(stage: Stage) -> None:
 
 @pytest.mark.shows("worker option", "--pool")
 def test_what_the_engine_does_not_run_falls_back_with_one_warning(stage: Stage) -> None:
-    with stage.worker("-P", "threads", "-c", "2") as worker:
+    with stage.worker("-P", "custom", CELERY_CUSTOM_WORKER_POOL="tests.apps.own_pool:OwnPool") as worker:
         assert stage.send("add", 1, 2).get(timeout=15) == 3
-        warning = "Celery's stock worker runs here instead of Celeriac's engine: the pool 'thread'"
+        warning = "Celery's stock worker runs here instead of Celeriac's engine: the pool 'own_pool'"
         assert worker.text.count(warning) == 1
         worker.stop()
 

@@ -2,95 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import urllib.request
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
-from urllib.error import URLError
-from urllib.parse import urlencode
 
 import pytest
 
-from tests.servers import free_port, wait_until
+from tests.browser import page_text
+from tests.flower import Flower, flower
+from tests.servers import wait_until
 from tests.stage import APP, Stage
-from tests.workers import ROOT, WorkerProcess
+from tests.workers import WorkerProcess
 
 NODE = "one@test"
 
 
-class Flower:
-    """The HTTP API of a running Flower."""
-
-    def __init__(self, port: int) -> None:
-        self._base = f"http://127.0.0.1:{port}"
-
-    def page(self, path: str, **form: Any) -> str:
-        """The answer to a GET, or to a POST if there is a form."""
-        data = urlencode(form).encode() if form else None
-        with urllib.request.urlopen(f"{self._base}{path}", data, timeout=30) as answer:
-            return str(answer.read().decode())
-
-    def api(self, path: str, **form: Any) -> Any:
-        """The same, as JSON."""
-        return json.loads(self.page(f"/api/{path}", **form))
-
-    def answers(self) -> bool:
-        """Whether it listens already."""
-        try:
-            return self.page("/healthcheck") == "OK"
-        except URLError:
-            return False
-
-    def task(self, uuid: str) -> dict[str, Any]:
-        """What it knows of a task."""
-        found: dict[str, Any] = self.api("tasks").get(uuid, {})
-        return found
-
-
 @contextmanager
-def flower(stage: Stage) -> Iterator[Flower]:
-    """A Flower on the stage's app for the time of the block."""
-    if find_spec("flower") is None:
-        message = "flower is missing: pip install flower"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    port = free_port()
-    options = ["--address=127.0.0.1", f"--port={port}"]
-    variables = {
-        "BROKER": stage.url,
-        "RESULTS": stage.results,
-        "KEY_PREFIX": stage.prefix,
-        "FLOWER_UNAUTHENTICATED_API": "true",
-    }
-    with (stage.folder / "flower.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", APP, "flower", *options],
-            cwd=ROOT,
-            env={**os.environ, **variables},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            running = Flower(port)
-            wait_until(lambda: running.answers() or process.poll() is not None, what="flower")
-            assert process.poll() is None, Path(log.name).read_text()
-            yield running
-        finally:
-            process.terminate()
-            process.wait()
+def watch(stage: Stage) -> Iterator[Flower]:
+    """A Flower that has heard of the stage's worker."""
+    variables = {"BROKER": stage.url, "RESULTS": stage.results, "KEY_PREFIX": stage.prefix}
+    with flower(APP, variables, stage.folder / "flower.log") as watcher:
+        watcher.wait_for(NODE)
+        yield watcher
 
 
 @pytest.fixture
 def watched(stage: Stage) -> Iterator[tuple[Stage, WorkerProcess, Flower]]:
     """A worker that sends events, and a Flower that has heard of it."""
-    with stage.worker("-c", "2", "-E", "-n", NODE) as worker, flower(stage) as watcher:
-        wait_until(lambda: watcher.api("workers?status=1").get(NODE) is True, what="the worker online")
-        wait_until(lambda: NODE in watcher.api("workers"), what="the worker inspected")
+    with stage.worker("-c", "2", "-E", "-n", NODE) as worker, watch(stage) as watcher:
         yield stage, worker, watcher
 
 
@@ -149,3 +88,55 @@ def test_flower_steers_the_worker(watched: tuple[Stage, WorkerProcess, Flower]) 
     flower.api(f"worker/shutdown/{NODE}", now="1")
     assert worker.process.wait(timeout=15) == 0
     wait_until(lambda: flower.api("workers?status=1").get(NODE) is False, what="the worker offline")
+
+
+@pytest.mark.shows("package", "flower")
+def test_flower_calls_tasks_and_counts_what_waits(redis_stage: Stage) -> None:
+    stage = redis_stage  # it knows the length of no other broker's queues
+    options = ["-c", "1", "-E", "-n", NODE]
+    with stage.worker(*options, CONF='{"worker_pool_restarts": true}') as worker, watch(stage) as flower:
+        before = worker.shards()
+        assert "Restarting" in flower.api(f"worker/pool/restart/{NODE}", n=1)["message"]
+        wait_until(lambda: len(worker.shards()) == 1 and worker.shards() != before, what="a new shard")
+        assert flower.post(f"task/apply/{APP}.add", args=[1, 2])["result"] == 3
+        called = flower.post(f"task/async-apply/{APP}.add", args=[3], kwargs={"y": 4})
+        sent = flower.post(f"task/send-task/{APP}.fail", args=["boom"])
+        wait_until(lambda: flower.task(called["task-id"]).get("state") == "SUCCESS", what="the call")
+        wait_until(lambda: flower.task(sent["task-id"]).get("state") == "FAILURE", what="the message")
+        assert [task["name"] for task in flower.api("tasks?state=FAILURE").values()] == [f"{APP}.fail"]
+        assert set(flower.api(f"tasks?taskname={APP}.fail")) == {sent["task-id"]}
+        assert f"{APP}.add" in flower.api("task/types")["task-types"]
+
+        running = stage.send("effect", "running", 60)
+        wait_until(lambda: flower.task(running.id).get("state") == "STARTED", what="the task running")
+        for priority in (0, 0, 3, 9, 9):
+            stage.send("add", 1, 1, priority=priority)
+        [length] = flower.api("queues/length")["active_queues"]
+        assert length == {"name": "celery", "messages": 5}
+        about = flower.api(f"workers?refresh=1&workername={NODE}")[NODE]
+        assert [task["id"] for task in about["active"]] == [running.id]
+
+
+@pytest.mark.shows("package", "flower")
+def test_its_pages_show_the_worker_and_its_tasks_in_a_browser(redis_stage: Stage) -> None:
+    stage = redis_stage
+    with stage.worker("-c", "2", "-E", "-n", NODE) as worker, watch(stage) as flower:
+        added, failed = stage.send("add", 1, 2), stage.send("fail", "boom")
+        for task, state in ((added, "SUCCESS"), (failed, "FAILURE")):
+            wait_until(lambda t=task, s=state: flower.task(t.id).get("state") == s, what=state)
+        assert f"{NODE} Online 0 2 1 1 " in page_text(f"{flower.url}/workers")
+        about = page_text(f"{flower.url}/worker/{NODE}")
+        assert "Implementation Celeriac:prefork Max concurrency 2" in about
+        assert "Processes {}, {}".format(*worker.shards()) in about
+        tasks = page_text(f"{flower.url}/tasks")
+        assert re.search(rf"{APP}\.add {added.id} \S+ SUCCESS .* ms {NODE}", tasks)
+        assert re.search(rf"{APP}\.fail {failed.id} \S+ FAILURE .* {NODE}", tasks)
+        assert "ValueError: boom" in page_text(f"{flower.url}/task/{failed.id}")
+
+        stage.send("effect", "running", 60)
+        stage.send("effect", "running", 60)
+        wait_until(lambda: stage.ledger.count("started") == 2, what="both shards busy")
+        for _ in range(3):
+            stage.send("add", 1, 1)
+        assert "celery 3" in page_text(f"{flower.url}/broker")
+        worker.kill_group()

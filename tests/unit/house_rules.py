@@ -21,12 +21,13 @@ __all__ = ["ALLOWED_INSIDE_FUNCTIONS", "RULES", "Rule", "Violation"]
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"check", "compare", "dead", "demo", "testing", "bridge"}),
-    frozenset({"django", "bus", "routing", "deploy", "observe"}),
+    frozenset({"django", "bus", "limits", "routing", "deploy", "observe"}),
     frozenset({"brokers", "executors", "engine"}),
     frozenset({"core"}),
 )
 #: Rooms with fewer arrows than their floor allows, or with one along it.
 ONLY = {
+    "limits": {"core", "brokers"},
     "engine": {"core"},
     "testing": {"core", "brokers"},
     "dead": {"core", "bridge"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,10 +11,17 @@ from celery.app.backends import by_url
 from celery.utils.imports import symbol_by_name
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
+from celeriac.bridge.awaited import with_awaited_body
 from celeriac.bridge.batches import BatchScope
 from celeriac.bridge.bulk import Calls, call_many
 from celeriac.bridge.configuration import read_settings, single_url
+from celeriac.bridge.gatekeeper import Gatekeeper
+from celeriac.bridge.limit_signals import listen
+from celeriac.bridge.pools import PoolOption
 from celeriac.bridge.task import with_bulk_calls
+from celeriac.bridge.task_limits import TaskLimits
+from celeriac.bridge.unique_calls import UniqueCalls
+from celeriac.bridge.wrapped import sending_is_wrapped
 from celeriac.brokers.connect import scheme_of
 from celeriac.core.layer import Layer
 
@@ -33,10 +40,14 @@ class Celery(celery.Celery):
     """
 
     amqp_cls = "celeriac.bridge.publish:FastAMQP"
+    #: Transport options with which a worker's connections notice that nobody answers any more.
+    time_outs: Mapping[str, float] = {}
 
     def __init__(self, *args: Any, layers: Sequence[Layer] = (), **kwargs: Any) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
+        self.limits = TaskLimits(self)
         super().__init__(*args, **kwargs)
+        self.user_options["worker"].add(PoolOption())
 
     @cached_property
     def Worker(self) -> Any:  # noqa: N802 - Celery's name
@@ -59,8 +70,35 @@ class Celery(celery.Celery):
         except (AttributeError, TypeError, ValueError, OverflowError):
             return None
 
+    @cached_property
+    def gatekeeper(self) -> Gatekeeper:
+        """What lets limited tasks start in this process."""
+        return Gatekeeper(self.limits)
+
+    @cached_property
+    def unique_calls(self) -> UniqueCalls:
+        """What publishes calls of unique tasks."""
+        return UniqueCalls(self, self.limits)
+
+    def task(self, *args: Any, **options: Any) -> Any:
+        self.limits.check_options(options)
+        return super().task(*args, **options)
+
+    def register_task(self, task: Any, **options: Any) -> Any:
+        return self._limited(super().register_task(task, **options))
+
+    def _limited(self, task: Any) -> Any:
+        if self.limits.learn(task):
+            listen(task)
+        return task
+
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
-        result = None if rest else self.amqp.send_plain(name, args, kwargs, options)
+        if name in self.limits.unique or "unique" in options:
+            return self.unique_calls.send(name, args, kwargs, rest, self._send_task, **options)
+        return self._send_task(name, args, kwargs, *rest, **options)
+
+    def _send_task(self, name: str, args: Any, kwargs: Any, *rest: Any, **options: Any) -> Any:
+        result = None if rest or sending_is_wrapped() else self.amqp.send_plain(name, args, kwargs, options)
         if result is None:
             result = super().send_task(name, args, kwargs, *rest, **options)
         return result
@@ -91,18 +129,28 @@ class Celery(celery.Celery):
             abstract=True,
         )
 
+    def _task_from_fun(self, fun: Any, name: Any = None, base: Any = None, *rest: Any, **options: Any) -> Any:
+        base = with_awaited_body(fun, base or self.Task)
+        return self._limited(super()._task_from_fun(fun, name, base, *rest, **options))
+
     def _get_backend(self) -> Any:
         backend, url = by_url(self.backend_cls or self.conf.result_backend, self.loader)
         ours = _RESULT_BACKENDS.get(f"{backend.__module__}.{backend.__qualname__}")
         return (symbol_by_name(ours) if ours else backend)(app=self, url=url)
 
     def _connection(self, url: Any, *args: Any, transport: Any = None, **kwargs: Any) -> Any:
+        given = {
+            **self.time_outs,
+            **self.conf.broker_transport_options,
+            **(kwargs.get("transport_options") or {}),
+        }
+        kwargs["transport_options"] = given
         if transport is None and not self.conf.broker_transport:
             transport = _TRANSPORTS.get(scheme_of(single_url(url or self.conf.broker_url) or ""))
             if transport is not None:
                 # A stock worker on this transport buries what the engine would bury.
                 limit = {"max_deliveries": read_settings(self).engine_max_deliveries}
-                kwargs["transport_options"] = {**limit, **(kwargs.get("transport_options") or {})}
+                kwargs["transport_options"] = {**limit, **given}
         return super()._connection(url, *args, transport=transport, **kwargs)
 
     def __reduce_keys__(self) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Batch:
         self.thread = threading.get_ident()
         self._send = send
         self._waiting: list[_Waiting] = []
+        self._followers: list[tuple[Callable[[], None], Callable[[], None]]] = []
         self._bytes = 0
         self._policy: dict[str, Any] | None = None
         self._added_at = -PATIENCE
@@ -60,14 +61,31 @@ class Batch:
         if self._comes_slowly() or len(self._waiting) >= MOST_MESSAGES or self._bytes >= MOST_BYTES:
             self.flush()
 
+    def follow(self, sent: Callable[[], None], dropped: Callable[[], None]) -> None:
+        """One of both is called: once everything added so far has been sent, or when it will not be."""
+        self._followers.append((sent, dropped))
+
     def flush(self) -> None:
         """All messages are sent in one call; if this raises, none of them is sent again."""
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         if waiting:
-            self._send([one.message for one in waiting], self._policy)
+            try:
+                self._send([one.message for one in waiting], self._policy)
+            except BaseException:  # none of the messages is kept here
+                self.drop()
+                raise
             for one in waiting:
                 if one.published is not None:
                     one.published()
+        followers, self._followers = self._followers, []
+        for sent, _ in followers:
+            sent()
+
+    def drop(self) -> None:
+        """Nothing that waits is sent any more."""
+        self._waiting, followers, self._followers = [], self._followers, []
+        for _, dropped in followers:
+            dropped()
 
     def _comes_slowly(self) -> bool:
         before, self._added_at = self._added_at, monotonic()
@@ -99,7 +117,9 @@ class Batches:
         Of a group that fails, Celery has sent what came before the error.
         """
         batch = self._open.pop(id(producer), None)
-        if batch is not None and not (failed and batch.whole):
+        if batch is not None and failed and batch.whole:
+            batch.drop()
+        elif batch is not None:
             batch.flush()
 
     def find(self, producer: Any, group: Any) -> Batch | None:

@@ -8,6 +8,7 @@ from typing import Any, Final, overload
 from celery.app.task import Task
 
 from celeriac.bridge.batches import Batch
+from celeriac.bridge.wrapped import calls_are_wrapped
 
 __all__ = ["SentTasks", "call_many"]
 
@@ -75,7 +76,8 @@ def call_many(
     template = None
     for number, (args, kwargs) in enumerate(calls):
         if number % _DECIDE_EVERY == 0:
-            template = plain_calls.template_for(task.name, merged) if _is_ordinary(app, task) else None
+            ordinary = _is_ordinary(app, task) and "unique" not in options
+            template = plain_calls.template_for(task.name, merged) if ordinary else None
         prepared = None
         # The first call is checked by Celery, for what is wrong with all of them.
         if template is not None and number:
@@ -106,8 +108,10 @@ def _is_ordinary(app: Any, task: Any) -> bool:
     kind = type(task)
     return (
         kind.apply_async is Task.apply_async
+        and not calls_are_wrapped()
         and kind.shadow_name is Task.shadow_name
         and not task.__v2_compat__
         and getattr(task, "_dump_pydantic_arguments", None) is None
         and not app.conf.task_always_eager
+        and task.name not in app.limits.unique
     )

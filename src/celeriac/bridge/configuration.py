@@ -37,12 +37,17 @@ def read_settings(app: Any) -> Settings:
 
 
 def single_url(url: Any) -> str | None:
-    """Return the URL if it names exactly one broker that Celeriac has, else None."""
-    if isinstance(url, list | tuple) and len(url) == 1:
-        url = url[0]
-    if not isinstance(url, str) or ";" in url:
+    """Return the URL if it names exactly one broker that Celeriac has, else None.
+
+    Several sentinels watch over one broker: they are joined by semicolons.
+    """
+    parts = ";".join(url) if _is_list_of_text(url) else url
+    if not isinstance(parts, str) or not parts:
         return None
-    return url if scheme_of(url) in SCHEMES else None
+    schemes = {scheme_of(part) for part in parts.split(";")}
+    if ";" in parts and schemes != {"sentinel"}:
+        return None
+    return parts if schemes <= set(SCHEMES) else None
 
 
 def check_broker(app: Any) -> None:
@@ -58,11 +63,16 @@ def check_broker(app: Any) -> None:
 
 
 def broker_for(app: Any, url: str) -> Broker:
-    """Return a new broker for the URL with the app's transport options."""
-    options: dict[str, Any] = dict(app.conf.broker_transport_options or {})
+    """Return a new broker for the URL with the app's transport options, and a worker's time-outs."""
+    options: dict[str, Any] = {**getattr(app, "time_outs", {}), **(app.conf.broker_transport_options or {})}
+    options |= {"userid": app.conf.broker_user, "password": app.conf.broker_password}
     if isinstance(app.conf.broker_use_ssl, Mapping):
         options["ssl"] = dict(app.conf.broker_use_ssl)
     return open_broker(url, options)
+
+
+def _is_list_of_text(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
 
 
 def _names(mapping: Any) -> list[str]:

@@ -12,6 +12,8 @@ from celery.worker.pidbox import Pidbox
 
 from celeriac.bridge.control import engine_handlers
 from celeriac.bridge.declare import declare_queues
+from celeriac.bridge.stock_leftovers import StockLeftovers
+from celeriac.bridge.time_outs import Pulse
 
 __all__ = ["EngineConsumer"]
 
@@ -41,6 +43,8 @@ class EngineConsumer:
         self.pidbox.node.handlers = engine_handlers()
         self._listens = bool(self.app.conf.worker_enable_remote_control)
         self._retry_at = 0.0
+        self._pulse = Pulse()
+        self._leftovers = StockLeftovers()
 
     def poll(self, timeout: float) -> None:
         """Answer remote control for about ``timeout`` seconds, connecting first if need be."""
@@ -48,6 +52,8 @@ class EngineConsumer:
             time.sleep(timeout)
             return
         try:
+            self._pulse.take(self.connection)
+            self._leftovers.tick(self.pidbox.node.channel)
             self.connection.drain_events(timeout=timeout)
         except TimeoutError:
             return
@@ -90,6 +96,8 @@ class EngineConsumer:
         **options: Any,
     ) -> None:
         """Consume from this queue too, making it if there is none of that name."""
+        if not isinstance(queue, str):
+            raise TypeError(f"the name of a queue is a text, not {queue!r}")
         queues = self.app.amqp.queues
         if queue in queues:
             added = queues.select_add(queues[queue])

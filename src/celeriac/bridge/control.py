@@ -12,6 +12,7 @@ from celery.utils.serialization import jsonify
 from celery.worker.control import Panel
 from kombu.utils.encoding import safe_repr
 
+from celeriac.bridge.limits import is_limit
 from celeriac.bridge.requests import stock_request
 from celeriac.bridge.running import show_running
 from celeriac.bridge.wire import decode
@@ -72,11 +73,15 @@ def reserved(_state: Any, **_: Any) -> Answer:
     return []
 
 
-def scheduled(state: Any, **_: Any) -> Answer:
-    """List the first thousand delayed messages of this worker's queues; they wait in the broker."""
+def scheduled(state: Any, offset: int = 0, limit: int = _LISTED, **_: Any) -> Answer:
+    """List delayed messages of this worker's queues, the next due first; they wait in the broker.
+
+    At most a thousand, from the ``offset``-th on.
+    """
     worker = state.consumer.controller
+    first, most = max(0, int(offset)), min(_LISTED, max(0, int(limit)))
     found = []
-    for entry in worker.engine.broker.scheduled(worker.engine.queues, limit=_LISTED):
+    for entry in worker.engine.broker.scheduled(worker.engine.queues, first, most):
         try:
             delivered = decode(entry.message.payload, frozenset(["application/json"]))
             task = state.app.tasks[delivered.task]
@@ -143,7 +148,7 @@ def revoke_by_stamped_headers(
 def hello(state: Any, from_node: str, revoked: Sequence[str] | None = None, **options: Any) -> Answer:
     """Exchange revoked ids with a worker that has started."""
     if revoked and from_node != state.hostname:
-        _engine(state).tell(Revoked(list(revoked)))
+        _engine(state).tell(Revoked([str(id_) for id_ in revoked]))
     return Panel.data["hello"](state, from_node, revoked=revoked, **options)
 
 
@@ -154,6 +159,9 @@ def time_limit(
     state: Any, task_name: str, hard: float | None = None, soft: float | None = None, **_: Any
 ) -> Answer:
     """Set a task's time limits, for those that start from now on."""
+    for limit in (hard, soft):
+        if limit is not None and not is_limit(limit):
+            return {"error": f"a time limit is a number of seconds, not {limit!r}"}
     answer = Panel.data["time_limit"](state, task_name, hard=hard, soft=soft)
     if "ok" in answer:
         _engine(state).tell(TimeLimits(task_name, soft, hard))
@@ -162,6 +170,8 @@ def time_limit(
 
 def rate_limit(state: Any, task_name: str, rate_limit: Any, **_: Any) -> Answer:
     """Set how many of a task may start in a time, in this worker."""
+    if not (rate_limit is None or type(rate_limit) in (int, float, str)):
+        return {"error": f"a rate limit is a number or a text such as '10/m', not {rate_limit!r}"}
     answer = Panel.data["rate_limit"](state, task_name, rate_limit)
     if "ok" in answer:
         _engine(state).limit_rate(RateLimit(task_name, rate_limit))

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from celery import bootsteps, signals
@@ -21,6 +22,7 @@ from celeriac.bridge.limits import worker_limits
 from celeriac.bridge.mingle import Mingle
 from celeriac.bridge.orders import Orders
 from celeriac.bridge.pool import EnginePool
+from celeriac.bridge.pools import ASYNCIO, THREADS
 from celeriac.bridge.process import Shared, make_shard, run_shard
 from celeriac.bridge.queue_weights import with_weights
 from celeriac.bridge.rate_limits import RateLimits
@@ -31,20 +33,21 @@ from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.events import Events, ShardStarting
 from celeriac.core.lease import DeadLetter
 from celeriac.engine.autoscale import Autoscaler
+from celeriac.engine.concurrent_supervisor import ConcurrentSupervisor
 from celeriac.engine.note import Note, read_notes
 from celeriac.engine.notices import AnyNotice, Queues, RateLimit, Revoked
 from celeriac.engine.shard import ShardSpec
 from celeriac.engine.solo import Solo
 from celeriac.engine.supervisor import Supervisor, new_spec
 
-__all__ = ["EngineStep", "PreforkEngine", "SoloEngine"]
+__all__ = ["ConcurrentEngine", "EngineStep", "PreforkEngine", "SoloEngine"]
 
 #: Seconds for which an idle solo worker waits for tasks before it looks at remote control.
 _IDLE_WAIT = 0.05
 
 
 class _Engine:
-    """What the prefork and the solo engine share."""
+    """What the engines share."""
 
     def __init__(self, worker: Any) -> None:
         self.worker = worker
@@ -60,7 +63,8 @@ class _Engine:
         )
         self.orders = Orders(worker.app, task_events, self.limits)
         self.totals = Totals(names)
-        self.shared = Shared(self.orders, self.totals, worker_limits(worker))
+        connect = partial(broker_for, worker.app, self.url)
+        self.shared = Shared(self.orders, self.totals, worker_limits(worker), worker.pool_name, connect)
         self.recorder = self._recorder()
 
     def _recorder(self) -> CeleryExecutor:
@@ -127,18 +131,18 @@ class PreforkEngine(_Engine):
         super().__init__(worker)
         announce = signals.worker_before_create_process.send
         self.events.subscribe(ShardStarting, lambda _: announce(sender=worker.pool))
-        self.supervisor = Supervisor(
-            self.broker,
-            self.settings,
-            self.events,
+        self.supervisor = self._supervisor(
+            worker.concurrency,
             node=self.node,
             queues=self.queues,
-            count=worker.concurrency,
             launch=self._launch,
             on_buried=self.record,
             max_tasks=worker.max_tasks_per_child,
             max_memory=worker.max_memory_per_child,
         )
+
+    def _supervisor(self, concurrency: int, **options: Any) -> Supervisor:
+        return Supervisor(self.broker, self.settings, self.events, count=concurrency, **options)
 
     def start(self) -> None:
         self.supervisor.start()
@@ -184,8 +188,17 @@ class PreforkEngine(_Engine):
         return [shard.process.pid for shard in self.supervisor.shards.values()]
 
     def _launch(self, spec: ShardSpec) -> None:
-        broker = broker_for(self.worker.app, self.url)
-        run_shard(self.worker.app, self.worker.hostname, broker, self.settings, spec, self.shared)
+        run_shard(self.worker.app, self.worker.hostname, self.settings, spec, self.shared)
+
+
+class ConcurrentEngine(PreforkEngine):
+    """One shard in a process of its own, which runs many tasks at a time."""
+
+    def terminate_with(self, id_: str, signum: int) -> None:
+        self.supervisor.terminate([id_], signum)
+
+    def _supervisor(self, concurrency: int, **options: Any) -> Supervisor:
+        return ConcurrentSupervisor(self.broker, self.settings, self.events, slots=concurrency, **options)
 
 
 class SoloEngine(_Engine):
@@ -195,8 +208,8 @@ class SoloEngine(_Engine):
         super().__init__(worker)
         spec = new_spec("Solo", self.node, self.queues, self.settings)
         self._spec = spec
-        shard_broker = broker_for(worker.app, self.url)
-        shard = make_shard(worker.app, worker.hostname, shard_broker, self.settings, spec, self.shared)
+        broker = self.shared.connect()
+        shard = make_shard(worker.app, worker.hostname, broker, self.settings, spec, self.shared)
         self.solo = Solo(shard, self.broker, self.settings, self.events, self.record)
 
     def start(self) -> None:
@@ -238,6 +251,14 @@ class SoloEngine(_Engine):
         return [os.getpid()]
 
 
+_ENGINES = {
+    "prefork": PreforkEngine,
+    "solo": SoloEngine,
+    THREADS: ConcurrentEngine,
+    ASYNCIO: ConcurrentEngine,
+}
+
+
 class EngineStep(bootsteps.StartStopStep):
     """Runs the engine until the worker is told to stop."""
 
@@ -246,8 +267,7 @@ class EngineStep(bootsteps.StartStopStep):
 
     def create(self, worker: Any) -> Any:
         worker.app.clock = SharedClock(worker.app.clock.value)
-        engine_class = SoloEngine if worker.pool_name == "solo" else PreforkEngine
-        worker.engine = engine_class(worker)
+        worker.engine = _ENGINES[worker.pool_name](worker)
         worker.pool = EnginePool(worker.engine, worker.pool_name, _pool_options(worker))
         worker.autoscaler = _autoscaler(worker)
         worker.heart = Heart(

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from celery import Task
+from celery.utils.imports import symbol_by_name
+
 from celeriac.bridge.configuration import single_url
+from celeriac.bridge.pools import POOLS, pool_name
 
-__all__ = ["POOLS", "reason_for_stock_worker"]
-
-#: Pools of the engine, by the module of Celery's class that ``-P`` names.
-POOLS = {
-    "celery.concurrency.prefork": "prefork",
-    "celery.concurrency.solo": "solo",
-}
+__all__ = ["reason_for_stock_worker"]
 
 
 def reason_for_stock_worker(worker: Any) -> str | None:
@@ -21,10 +19,10 @@ def reason_for_stock_worker(worker: Any) -> str | None:
     url = single_url(conf.broker_read_url)
     if url is None or not worker.app.owns_transport(url):
         return "its broker is one that Celeriac has no engine for"
-    pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
-    if pool not in POOLS and pool not in POOLS.values():
+    pool = pool_name(worker.pool_cls)
+    if pool not in POOLS.values():
         return f"the pool {pool.rpartition('.')[2]!r} is not one of {', '.join(POOLS.values())}"
-    return _unsupported_option(worker) or _unsupported_steps(worker)
+    return _unsupported_option(worker) or _unsupported_steps(worker) or _unsupported_task(worker)
 
 
 def _unsupported_option(worker: Any) -> str | None:
@@ -47,3 +45,12 @@ def _unsupported_option(worker: Any) -> str | None:
 def _unsupported_steps(worker: Any) -> str | None:
     steps = worker.app.steps["consumer"]
     return f"the app adds consumer steps ({len(steps)})" if steps else None
+
+
+def _unsupported_task(worker: Any) -> str | None:
+    """A task that comes with parts of Celery's worker of its own, as ``celery_batches.Batches`` does."""
+    for task in worker.app.tasks.values():
+        for part in ("Strategy", "Request"):
+            if symbol_by_name(getattr(task, part)) != symbol_by_name(getattr(Task, part)):
+                return f"the task {task.name!r} has a {part} of its own"
+    return None

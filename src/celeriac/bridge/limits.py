@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import get_ident
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -13,7 +14,20 @@ from celery._state import get_current_task
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.utils.log import get_logger
 
-__all__ = ["NO_LIMITS", "TimeLimits", "soft_time_limit", "worker_limits"]
+from celeriac.bridge.kept_loop import throw_into_loop
+
+__all__ = [
+    "NO_LIMITS",
+    "GivenUp",
+    "TimeLimits",
+    "hard_time_limit",
+    "is_limit",
+    "soft_time_limit",
+    "worker_limits",
+]
+
+#: Seconds after which a body that has not ended is told so again.
+_AGAIN = 1.0
 
 
 # The name under which Celery itself logs this, and under which people look for it.
@@ -27,8 +41,16 @@ class TimeLimits(NamedTuple):
     soft: float | None
 
 
+#: Seconds; what is longer overflows the system's timers.
+_LONGEST = 1e9
+
 #: This very object says that there is nothing to look at for each task.
 NO_LIMITS = TimeLimits(None, None)
+
+
+def is_limit(value: object) -> bool:
+    """Whether this is a number of seconds that a timer takes; 0 stands for no limit."""
+    return type(value) in (int, float) and 0 <= value <= _LONGEST  # type: ignore[operator]
 
 
 def worker_limits(worker: Any) -> TimeLimits:
@@ -36,6 +58,10 @@ def worker_limits(worker: Any) -> TimeLimits:
     if not (worker.time_limit or worker.soft_time_limit):
         return NO_LIMITS
     return TimeLimits(worker.time_limit, worker.soft_time_limit)
+
+
+class GivenUp(BaseException):
+    """Raised in a body that is over its hard time limit or was terminated, so that it ends."""
 
 
 @contextmanager
@@ -52,7 +78,7 @@ def soft_time_limit(seconds: float) -> Iterator[None]:
     def expire(_number: int, _frame: FrameType | None) -> None:
         if (task := get_current_task()) is not None:
             logger.warning("Soft time limit (%ss) exceeded for %s[%s]", seconds, task.name, task.request.id)
-        raise SoftTimeLimitExceeded
+        _raise_in_body(SoftTimeLimitExceeded())
 
     before = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -61,3 +87,36 @@ def soft_time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def hard_time_limit(seconds: float, soft: float | None) -> Iterator[None]:
+    """Raise GivenUp once the block has run for ``seconds``, and every second from then on until it ends.
+
+    Before that SoftTimeLimitExceeded, once, if there is a ``soft`` limit. Main thread only.
+    """
+    due = [soft] if soft and soft < seconds else []
+
+    def expire(_number: int, _frame: FrameType | None) -> None:
+        if due:
+            passed = due.pop()
+            signal.setitimer(signal.ITIMER_REAL, seconds - passed, _AGAIN)
+            _raise_in_body(SoftTimeLimitExceeded(passed))
+        else:
+            _raise_in_body(GivenUp())
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, due[0] if due else seconds, _AGAIN)
+    try:
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # also if the limit has passed in the very last moment
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _raise_in_body(error: BaseException) -> None:
+    if not throw_into_loop(get_ident(), error):
+        raise error

@@ -76,4 +76,4 @@ class Mingle:
             logger.info("mingle: sync with %s", node)
             self._app.clock.adjust(answer.get("clock") or 0)
             if revoked := answer.get("revoked"):
-                self._on_revoked(list(revoked))
+                self._on_revoked([str(id_) for id_ in revoked])

@@ -29,7 +29,7 @@ class Orders:
         #: Starts a second, of each task that has a limit.
         self.rates: dict[str, float] = {}
         self.limits = limits
-        #: The signals with which tasks are to be terminated, by task id; in the supervisor.
+        #: The signals with which tasks are to be terminated, by task id.
         self.terminations: dict[str, int] = {}
         self._app = app
         if limits is not None:

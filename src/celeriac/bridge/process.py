@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from types import FrameType
 from typing import Any
 
@@ -16,17 +18,28 @@ from billiard.process import current_process
 from billiard.util import _run_after_forkers, set_pdeathsig
 from celery.concurrency.prefork import process_destructor, process_initializer
 
+from celeriac.bridge.async_executor import AsyncExecutor
 from celeriac.bridge.executor import CeleryExecutor
+from celeriac.bridge.kept_loop import await_async_tasks
 from celeriac.bridge.limits import TimeLimits
 from celeriac.bridge.orders import Orders
+from celeriac.bridge.pool_child import run_as_pool_child
+from celeriac.bridge.pools import ASYNCIO, THREADS
 from celeriac.bridge.report import log_events
+from celeriac.bridge.solo_executor import SoloExecutor
+from celeriac.bridge.thread_executor import ThreadExecutor
 from celeriac.bridge.totals import Totals
 from celeriac.core.broker import Broker
 from celeriac.core.events import Events
 from celeriac.core.settings import Settings
+from celeriac.engine.concurrent_shard import ConcurrentShard
 from celeriac.engine.shard import Shard, ShardSpec
 
 __all__ = ["Shared", "make_shard", "run_shard"]
+
+
+#: By pool, for those that run several tasks at a time in one process.
+_CONCURRENT = {THREADS: ThreadExecutor, ASYNCIO: AsyncExecutor}
 
 
 class Shared(msgspec.Struct, frozen=True):
@@ -35,11 +48,12 @@ class Shared(msgspec.Struct, frozen=True):
     orders: Orders
     totals: Totals
     limits: TimeLimits
+    pool: str
+    #: Returns a new connection to the broker each time it is called.
+    connect: Callable[[], Broker]
 
 
-def run_shard(
-    app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec, shared: Shared
-) -> None:
+def run_shard(app: Any, hostname: str, settings: Settings, spec: ShardSpec, shared: Shared) -> None:
     """Run a shard to its end in this process, which has just been forked."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -51,8 +65,20 @@ def run_shard(
     process_initializer(app, hostname)  # which also resets Celery's state
     for notice in revocations:
         shared.orders.heed(notice)
-    shard = make_shard(app, hostname, broker, settings, spec, shared)
+    try:
+        with ExitStack() as left_open:
+            if shared.pool in _CONCURRENT:
+                shard: Shard = _concurrent_shard(app, hostname, settings, spec, shared, left_open)
+            else:
+                broker = left_open.enter_context(closing(shared.connect()))
+                shard = make_shard(app, hostname, broker, settings, spec, shared)
+            _run(shard)
+    finally:
+        del inherited  # kept until now, as collecting them would close the supervisor's connections
+        _flush_output()
 
+
+def _run(shard: Shard) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         shard.stop()
 
@@ -60,12 +86,9 @@ def run_shard(
     set_pdeathsig(signal.SIGTERM)  # the initializer chose KILL, which would cut a running task short
     gc.freeze()  # what the supervisor loaded stays shared between the processes
     try:
-        shard.run()
+        run_as_pool_child(shard.run)
     finally:
         process_destructor(os.getpid(), 0)
-        del inherited  # kept until now, as collecting them would close the supervisor's connections
-        broker.close()
-        _flush_output()
 
 
 def _forget_pools() -> list[Any]:
@@ -79,11 +102,28 @@ def _forget_pools() -> list[Any]:
 def make_shard(
     app: Any, hostname: str, broker: Broker, settings: Settings, spec: ShardSpec, shared: Shared
 ) -> Shard:
-    """Return a shard that runs the app's tasks in this process."""
+    """Return a shard that runs the app's tasks in this process, one at a time."""
+    await_async_tasks(app, hostname)
     orders = shared.orders.for_shard()
     count = shared.totals.counter(spec.number).add
-    executor = CeleryExecutor(app, hostname, orders, count, shared.limits)
+    executor_class = SoloExecutor if shared.pool == "solo" else CeleryExecutor
+    executor = executor_class(app, hostname, orders, count, shared.limits)
     return Shard(spec, broker, executor, settings, log_events(Events()), app.layers, orders.heed)
+
+
+def _concurrent_shard(
+    app: Any, hostname: str, settings: Settings, spec: ShardSpec, shared: Shared, left_open: ExitStack
+) -> ConcurrentShard:
+    await_async_tasks(app, hostname)
+    orders = shared.orders.for_shard()
+    count = shared.totals.counter(spec.number).add
+    executor = _CONCURRENT[shared.pool](app, hostname, orders, count, shared.limits)
+    broker, doorbell = (left_open.enter_context(closing(shared.connect())) for _ in range(2))
+    left_open.enter_context(closing(executor))
+    events = log_events(Events())
+    return ConcurrentShard(
+        spec, broker, executor, settings, events, app.layers, orders.heed, doorbell=doorbell
+    )
 
 
 def _flush_output() -> None:

@@ -15,8 +15,10 @@ from kombu.utils.functional import retry_over_time
 
 from celeriac.bridge.batches import Batch, Batches
 from celeriac.bridge.configuration import broker_for, single_url
+from celeriac.bridge.connection import AppConnection
 from celeriac.bridge.plain_calls import PlainCalls
 from celeriac.bridge.wire import encode
+from celeriac.bridge.wrapped import sending_is_wrapped
 from celeriac.core.errors import BrokerError, BrokerUnavailable
 from celeriac.core.message import Message
 from celeriac.core.publisher import BrokerPublisher, Publisher
@@ -62,6 +64,8 @@ class FastAMQP(AMQP):
     Plain: to a queue through its direct exchange, on the app's own broker, uncompressed. Anything
     else goes out as Celery itself would send it.
     """
+
+    Connection = AppConnection
 
     @cached_property
     def publishers(self) -> ThreadPublishers | None:
@@ -116,7 +120,8 @@ class FastAMQP(AMQP):
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             draft = None
-            if _place(producer.connection) == home and not any(map(options.get, _NOT_PLAIN)):
+            plain = not (sending_is_wrapped() or any(map(options.get, _NOT_PLAIN)))
+            if plain and _place(producer.connection) == home:
                 draft = self._draft(name, message, options)
             if draft is None:
                 self.batches.make_way()

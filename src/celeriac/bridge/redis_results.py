@@ -27,6 +27,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from celeriac.bridge.redis_waiting import LazyConsumer
+from celeriac.brokers.redis_client import PATIENCE
 from celeriac.core.errors import BrokerUnavailable
 
 __all__ = ["RedisResults"]
@@ -207,7 +208,9 @@ class RedisResults(RedisBackend):
     @cached_property
     def impatient_client(self) -> Any:
         """A client that gives up at once: its users have their own patience with a store that is away."""
-        return self._create_client(**{**self.connparams, "retry": Retry(NoBackoff(), 1)})
+        patience = getattr(self.app, "time_outs", {}).get("socket_timeout", PATIENCE)
+        own = {"retry": Retry(NoBackoff(), 1), "socket_timeout": patience}
+        return self._create_client(**{**self.connparams, **own})
 
     @cached_property
     def _store_new(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from typing import Any
 
@@ -35,6 +36,7 @@ class TaskEvents:
         self._hostname = hostname
         self._pid = pid
         self._dispatcher: Any = None
+        self._making = threading.Lock()
         self._failing_since = 0.0
         self._next_try = 0.0
 
@@ -48,16 +50,21 @@ class TaskEvents:
         if not self.wanted:
             return None
         if self._dispatcher is None:
-            self._dispatcher = self._app.events.Dispatcher(
-                self._app.connection_for_write(),
-                hostname=self._hostname,
-                groups=["task"],
-                buffer_group=["task"],
-                buffer_limit=sys.maxsize,
-                buffer_while_offline=False,
-            )
-            self._dispatcher.pid = self._pid
+            with self._making:
+                self._dispatcher = self._dispatcher or self._new_dispatcher()
         return self._dispatcher
+
+    def _new_dispatcher(self) -> Any:
+        dispatcher = self._app.events.Dispatcher(
+            self._app.connection_for_write(),
+            hostname=self._hostname,
+            groups=["task"],
+            buffer_group=["task"],
+            buffer_limit=sys.maxsize,
+            buffer_while_offline=False,
+        )
+        dispatcher.pid = self._pid
+        return dispatcher
 
     # -- What happens to a task
 

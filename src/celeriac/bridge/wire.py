@@ -16,12 +16,12 @@ from uuid import uuid4
 
 import msgspec
 from celery.worker.strategy import hybrid_to_proto2, proto1_to_proto2
-from kombu.compression import decompress
 from kombu.serialization import dumps as kombu_dumps
 from kombu.serialization import loads as kombu_loads
 from kombu.utils.json import dumps as json_dumps
 from kombu.utils.json import loads as json_loads
 
+from celeriac.bridge.decompression import decompressed
 from celeriac.core.errors import MalformedMessage
 
 __all__ = ["Delivered", "Envelope", "as_redelivered", "decode", "encode"]
@@ -105,6 +105,8 @@ def decode(payload: bytes, accept: frozenset[str]) -> Delivered:
     task_id, task = headers.get("id"), headers.get("task")
     if not isinstance(task_id, str) or not isinstance(task, str):
         raise MalformedMessage("the message names no task or has no id")
+    if not (task_id.isascii() and task.isascii()):
+        _check_text(task_id, task)
     if not isinstance(args, list | tuple) or not isinstance(kwargs, dict):
         raise MalformedMessage("the task's arguments are not a list and a mapping")
     embed = embed or {}
@@ -119,6 +121,15 @@ def as_redelivered(payload: bytes) -> bytes:
     envelope["headers"]["redelivered"] = True
     envelope["properties"].setdefault("delivery_info", {})["redelivered"] = True
     return json.dumps(envelope).encode()
+
+
+def _check_text(*texts: str) -> None:
+    """Return if all can be stored: JSON may hold halves of characters, which no store takes."""
+    try:
+        for text in texts:
+            text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise MalformedMessage(f"its id or its task's name is not text: {error}") from None
 
 
 def _read_envelope(payload: bytes) -> Envelope:
@@ -143,7 +154,7 @@ def _decode_body(envelope: Envelope, accept: frozenset[str]) -> Any:
             else:
                 data = data.encode("utf-8")
             if compression := envelope.headers.get("compression"):
-                data = decompress(data, compression)
+                data = decompressed(data, compression)
         elif not isinstance(data, bytes):
             return data
         plain_json = envelope.content_type == "application/json" and _TYPED not in data

@@ -19,9 +19,11 @@ from celery.worker import state
 from celery.worker.worker import WorkController
 
 from celeriac.bridge.configuration import check_broker, read_settings
-from celeriac.bridge.fallback import POOLS, reason_for_stock_worker
+from celeriac.bridge.fallback import reason_for_stock_worker
+from celeriac.bridge.pools import ASYNCIO, chosen_pool, pool_name
 from celeriac.bridge.queue_weights import parse_queues
 from celeriac.bridge.soft_shutdown import SoftShutdown
+from celeriac.bridge.time_outs import time_outs
 from celeriac.core.errors import ConfigurationError
 
 __all__ = ["Worker"]
@@ -46,6 +48,8 @@ class Worker(StockWorker):
     engine: Any = None
     #: Sends the worker's own events.
     heart: Any = None
+    #: The class that stands for the pool.
+    pool_cls: Any
     #: Why Celery's stock worker runs instead of the engine, or None.
     stock_reason: str | None = None
     #: As given with ``-Q high:3,low:1``.
@@ -77,15 +81,28 @@ class Worker(StockWorker):
             raise _UsageError(str(error)) from None
         super().setup_queues(names, exclude)
 
+    def setup_defaults(self, *args: Any, engine_pool: str | None = None, **kwargs: Any) -> None:
+        super().setup_defaults(*args, **kwargs)
+        self.pool_cls = chosen_pool(self.pool_cls, engine_pool, self.app.conf.worker_pool)
+
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
+        try:
+            self.app.limits.check()
+        except ConfigurationError as error:
+            raise _UsageError(str(error)) from None
         self.stock_reason = reason_for_stock_worker(self)
         if self.stock_reason is None:
             self.Blueprint = self.EngineBlueprint
+            self.app.time_outs = time_outs(read_settings(self.app))
             if given := self.options.get("autoscale"):
                 self.autoscale = _most_and_least(given)
                 self.concurrency = self.autoscale[1]
             return
+        if self.pool_name == ASYNCIO:
+            raise _UsageError(
+                f"-P asyncio needs Celeriac's engine, which does not run as {self.stock_reason}"
+            )
         logger.warning("Celery's stock worker runs here instead of Celeriac's engine: %s.", self.stock_reason)
         if self.queue_weights:
             logger.warning("Celery's stock worker knows no weights of queues: it serves them in turn.")
@@ -93,8 +110,7 @@ class Worker(StockWorker):
     @property
     def pool_name(self) -> str:
         """The engine's name for the pool that was asked for."""
-        module = self.pool_cls if isinstance(self.pool_cls, str) else self.pool_cls.__module__
-        return POOLS.get(module, module)
+        return pool_name(self.pool_cls)
 
     def on_stopped(self) -> None:
         if self.engine is None:

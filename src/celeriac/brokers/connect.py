@@ -18,7 +18,7 @@ from celeriac.core.errors import ConfigurationError, did_you_mean
 __all__ = ["SCHEMES", "SqliteAddress", "open_broker", "parse_sqlite_url", "scheme_of"]
 
 #: URL schemes of brokers that several processes can share.
-SCHEMES = ("redis", "rediss", "redis+socket", "sqlite")
+SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "sqlite")
 
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 
@@ -41,13 +41,20 @@ def open_broker(url: str, options: Mapping[str, Any] | None = None) -> Broker:
     ``options`` are Celery's ``broker_transport_options``. Raises :class:`ConfigurationError` for a
     URL that names no broker of ours.
     """
+    try:
+        return _open(url, options or {})
+    except ValueError as error:  # Python's own, for brackets, ports and characters that no URL has
+        raise ConfigurationError(f"broker URL {url!r} cannot be read: {error}") from None
+
+
+def _open(url: str, options: Mapping[str, Any]) -> Broker:
     scheme = scheme_of(url)
     if scheme == "sqlite":
         address = parse_sqlite_url(url)
         _check_folder(address.path)
         return SqliteBroker(address.path, synchronous=address.synchronous)
     if scheme in SCHEMES:
-        return RedisBroker.from_options(url, options or {})
+        return RedisBroker.from_options(url, options)
     raise ConfigurationError(
         f"broker URL {url!r} has no known scheme{did_you_mean(scheme, SCHEMES)} (known: {', '.join(SCHEMES)})"
     )

@@ -13,33 +13,21 @@ import time
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from celeriac.brokers.redis_client import connection_options, open_client, refusal, translated
 from celeriac.brokers.redis_doorbell import Doorbell
 from celeriac.brokers.redis_pusher import Pusher
 from celeriac.core.broker import Features, Promoted, QueueStats
-from celeriac.core.errors import BrokerError, BrokerUnavailable, ConfigurationError, MissingExtra
+from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.lease import Claimed, DeadLetter, Eviction, Lease, Reaped, Scheduled
 from celeriac.core.message import Message
 
-try:
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-except ImportError as error:  # pragma: no cover - shown by the test of the bare wheel
-    _missing: ImportError | None = error
-else:
-    _missing = None
-
-__all__ = ["RedisBroker"]
+__all__ = ["RedisBroker", "drop_delayed"]
 
 _MARK = b'{"x-celeriac-deliveries":'
-#: Options of kombu's transport that redis-py's connections take under the same name.
-_CONNECTION_OPTIONS = ("client_name", "socket_connect_timeout", "socket_keepalive", "socket_timeout")
 _SEND_CHUNK = 1000
 _CLAIM_MAX = 4000  # Lua's unpack() takes some 8,000 values
 _ORDERS_KEPT = 256
@@ -65,17 +53,11 @@ class RedisBroker:
         key_prefix: str = "",
         priority_steps: Sequence[int] = (0, 3, 6, 9),
         separator: str = "\x06\x16",
-        connection_options: Mapping[str, Any] | None = None,
+        connection: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Raise :class:`MissingExtra` without redis-py, :class:`ConfigurationError` for a bad URL."""
-        if _missing is not None:
-            raise MissingExtra("redis", "redis")
-        options: dict[str, Any] = {"socket_connect_timeout": 5, **(connection_options or {})}
-        try:
-            # A claim must not be sent twice behind our back, so redis-py may not retry by itself.
-            self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **options)
-        except ValueError as error:
-            raise ConfigurationError(f"{url!r} is not a Redis URL: {error}") from None
+        """``connection`` is for redis-py, ``options`` are kombu's; raise as ``open_client`` does."""
+        self._redis = open_client(url, connection or {}, options or {})
         self._pusher = Pusher(self._redis)
         self._prefix = key_prefix
         self._ours = f"{key_prefix}celeriac:"
@@ -93,24 +75,19 @@ class RedisBroker:
     @classmethod
     def from_options(cls, url: str, options: Mapping[str, Any]) -> RedisBroker:
         """Return the broker that kombu's URL and ``broker_transport_options`` describe."""
-        connection = {name: options[name] for name in _CONNECTION_OPTIONS if name in options}
-        if url.startswith("redis+socket://"):
-            url = _unix_url(url)
-        else:
-            connection.setdefault("socket_keepalive", True)
-            connection |= options.get("ssl") or {}
         return cls(
             url,
             key_prefix=options.get("global_keyprefix", ""),
             priority_steps=options.get("priority_steps", (0, 3, 6, 9)),
             separator=options.get("sep", "\x06\x16"),
-            connection_options=connection,
+            connection=connection_options(options),
+            options=options,
         )
 
     # -- Sending
 
     def send(self, messages: Sequence[Message]) -> None:
-        with _translated():
+        with translated():
             if len(messages) == 1:
                 self._pusher.push(self._key(messages[0]), (messages[0].payload,))
                 return
@@ -154,8 +131,8 @@ class RedisBroker:
             time.sleep(timeout)
             return
         if self._doorbell is None or self._doorbell.pid != os.getpid():
-            self._doorbell = Doorbell(self._redis, redis.ResponseError)
-        with _translated():
+            self._doorbell = Doorbell(self._redis, refusal())
+        with translated():
             try:
                 self._doorbell.wait([source.key for source in self._sources(queues)], timeout)
             except BaseException:  # the doorbell holds no message; the next call makes a new one
@@ -213,7 +190,7 @@ class RedisBroker:
 
     def scheduled(self, queues: Sequence[str], offset: int = 0, limit: int = 100) -> Sequence[Scheduled]:
         found: list[Scheduled] = []
-        with _translated():
+        with translated():
             for source in self._sources(queues):
                 key = f"{self._ours}delayed:{source.key}"
                 for member, due in self._earliest(key, offset + limit):
@@ -234,13 +211,12 @@ class RedisBroker:
     def purge(self, queues: Sequence[str]) -> int:
         if not (sources := self._sources(queues)):
             return 0
-        with _translated(), self._redis.pipeline(transaction=True) as pipeline:
+        with translated(), self._redis.pipeline(transaction=True) as pipeline:
             for source in sources:
                 pipeline.llen(source.key)
-                pipeline.zcard(f"{self._ours}delayed:{source.key}")
-                pipeline.delete(source.key, f"{self._ours}delayed:{source.key}")
-            answers = pipeline.execute()
-        return int(sum(answers[0::3]) + sum(answers[1::3]))
+                pipeline.delete(source.key)
+            waiting = sum(pipeline.execute()[0::2])
+            return int(waiting) + drop_delayed(self._redis, self._prefix, [source.key for source in sources])
 
     def close(self) -> None:
         if self._doorbell is not None:
@@ -252,7 +228,7 @@ class RedisBroker:
     # -- Parts of the above
 
     def _run(self, script: str, *arguments: Any) -> Any:
-        with _translated():
+        with translated():
             return self._scripts[script](args=[self._ours, *arguments])
 
     def _earliest(self, key: str, limit: int) -> list[tuple[bytes, float]]:
@@ -331,20 +307,21 @@ class RedisBroker:
         )
 
 
+def drop_delayed(client: Any, prefix: str, sources: Sequence[str]) -> int:
+    """Drop what is delayed for these lists; return how many messages. Raises redis-py's errors."""
+    with client.pipeline(transaction=True) as pipeline:
+        for source in sources:
+            key = f"{prefix}celeriac:delayed:{source}"
+            pipeline.zcard(key)
+            pipeline.delete(key)
+        return int(sum(pipeline.execute()[0::2]))
+
+
 def _read_batch(owner: str, batch: str, source: _Source, raws: Sequence[bytes]) -> Iterator[Lease]:
     for index, raw in enumerate(raws):
         payload, deliveries = (raw, 1) if not raw.startswith(_MARK) else _unmark(raw)
         message = Message(queue=source.queue, payload=payload, priority=source.priority)
         yield Lease(f"{batch}.{index}", owner, message, deliveries)
-
-
-def _unix_url(url: str) -> str:
-    """kombu's ``redis+socket:///path?virtual_host=1`` as redis-py writes it."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    if "virtual_host" in query:
-        query["db"] = query.pop("virtual_host")
-    return urlunsplit(("unix", parts.netloc, parts.path, urlencode(query), ""))
 
 
 def _batch_of(lease: Lease) -> tuple[str, str]:
@@ -378,14 +355,3 @@ def _load_scripts() -> dict[str, str]:
     scripts = dict(zip(sections[::2], sections[1::2], strict=True))
     prelude = scripts.pop("prelude")
     return {name: prelude + body for name, body in scripts.items()}
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turns redis-py's errors into ours, here and nowhere else."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
-        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
-    except redis.RedisError as error:
-        raise BrokerError(f"Redis refused: {error}") from error

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Sequence
 from typing import Any
+
+from celeriac.brokers.redis_wait import WakefulWait
 
 __all__ = ["Pusher"]
 
@@ -15,6 +18,7 @@ class Pusher:
     def __init__(self, client: Any) -> None:
         self._pool = client.connection_pool
         self._connection: Any = None
+        self._wait: WakefulWait | None = None
         self._pid = 0
 
     def push(self, key: str, payloads: Sequence[bytes]) -> None:
@@ -22,6 +26,8 @@ class Pusher:
         connection = self._connected()
         try:
             connection.send_packed_command(connection.pack_command("LPUSH", key, *payloads))
+            if self._wait is not None:
+                self._wait.wait()
             connection.read_response()
         except BaseException:  # an answer may still come: nobody must take it for the next one's
             self.close()
@@ -37,12 +43,25 @@ class Pusher:
     def _connected(self) -> Any:
         connection = self._connection
         if connection is not None and self._pid == os.getpid():
-            try:
-                if not connection.can_read(timeout=0):
-                    return connection
-            except Exception:  # noqa: S110 - the server has closed it, in whatever way that shows
-                pass
+            if self._is_quiet():
+                return connection
             self.close()
         self._connection = self._pool.get_connection()
+        self._wait = _wait_for(self._connection)
         self._pid = os.getpid()
         return self._connection
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing waits to be read, not even the news that the server has closed the connection."""
+        if self._wait is not None:
+            return self._wait.is_quiet()
+        try:
+            return not self._connection.can_read(timeout=0)
+        except Exception:  # the server has closed it, in whatever way that shows
+            return False
+
+
+def _wait_for(connection: Any) -> WakefulWait | None:
+    """Return what waits awake for the connection's answers; None where that cannot be."""
+    sock = getattr(connection, "_sock", None)  # redis-py has no public name for it
+    return WakefulWait(sock) if sock is not None and hasattr(select, "poll") else None

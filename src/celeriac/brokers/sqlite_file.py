@@ -7,7 +7,7 @@ import random
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from celeriac.brokers.sqlite_watch import WriteWatch
 from celeriac.core.errors import BrokerError, BrokerUnavailable, ConfigurationError
 
-__all__ = ["SQL", "SqliteFile"]
+__all__ = ["SQL", "SqliteFile", "read_sections"]
 
 #: The layout this code reads and writes, as ``PRAGMA user_version``.
 VERSION: Final = 1
@@ -42,25 +42,27 @@ REMEDIES: Final = {
 Result = TypeVar("Result")
 
 
-def _sections(text: str) -> dict[str, str]:
+def read_sections(text: str) -> dict[str, str]:
     """Return the text below each ``-- name:`` line, by name."""
     named = (section.partition("\n") for section in text.split("-- name: ")[1:])
     return {name.strip(): body.strip() for name, _, body in named}
 
 
-SQL: Final = _sections(files("celeriac.brokers").joinpath("sqlite.sql").read_text(encoding="utf-8"))
+SQL: Final = read_sections(files("celeriac.brokers").joinpath("sqlite.sql").read_text(encoding="utf-8"))
 
 
 class SqliteFile:
     """One connection to the file: opened when first used, closed before a fork, errors translated."""
 
-    def __init__(self, path: Path, synchronous: str) -> None:
+    def __init__(self, path: Path, synchronous: str, sql: Mapping[str, str] = SQL) -> None:
+        """``sql`` holds the statements by name; ``schema`` makes the tables in a new file."""
         if synchronous not in ("OFF", "NORMAL", "FULL", "EXTRA"):
             raise ConfigurationError(f"synchronous is {synchronous!r}; use NORMAL or FULL")
         if str(path) == ":memory:":
             raise ConfigurationError("SqliteBroker needs a file; use MemoryBroker to keep messages in memory")
         self.path = path.absolute()
         self._synchronous = synchronous
+        self._sql = sql
         self.lock = RLock()
         self._db: Connection | None = None
         self._pid = 0
@@ -72,7 +74,7 @@ class SqliteFile:
     def read(self, name: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of one statement, which sees all that was written before it."""
         with self.reading() as db:
-            return _patiently(lambda: db.execute(SQL[name], values).fetchall())
+            return _patiently(lambda: db.execute(self._sql[name], values).fetchall())
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -142,7 +144,7 @@ class SqliteFile:
             db.execute(f"PRAGMA synchronous = {self._synchronous}")
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
-                db.executescript(SQL["schema"])
+                db.executescript(self._sql["schema"])
             elif version != VERSION:
                 raise BrokerError(f"{self.path} has layout {version}, not {VERSION}; upgrade celeriac")
         except BaseException:  # the next use opens the file anew

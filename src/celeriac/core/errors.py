@@ -5,6 +5,7 @@ CeleriacError
 │   └── MissingExtra        an optional library is absent; names the install line
 ├── BrokerError             the broker refused or could not be reached
 │   └── BrokerUnavailable   the same call may succeed later
+├── DuplicateTask           a call of a unique task while an earlier one counts
 └── MalformedMessage        the bytes of a message cannot be understood
 """
 
@@ -18,6 +19,7 @@ __all__ = [
     "BrokerUnavailable",
     "CeleriacError",
     "ConfigurationError",
+    "DuplicateTask",
     "MalformedMessage",
     "MissingExtra",
     "did_you_mean",
@@ -47,6 +49,19 @@ class BrokerError(CeleriacError):
 
 class BrokerUnavailable(BrokerError):
     """The broker could not be reached; the same call may succeed later."""
+
+
+class DuplicateTask(CeleriacError):
+    """A call of a unique task was not accepted, as an earlier one counts; nothing was published."""
+
+    def __init__(self, task: str, existing: str) -> None:
+        super().__init__(task, existing)
+        self.task = task
+        #: The id of the earlier call.
+        self.existing = existing
+
+    def __str__(self) -> str:
+        return f"{self.task} is unique, and a call with the same arguments is under way as {self.existing}"
 
 
 class MalformedMessage(CeleriacError):

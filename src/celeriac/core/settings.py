@@ -17,7 +17,7 @@ from celeriac.core.errors import ConfigurationError, did_you_mean
 __all__ = ["PREFIXES", "Settings"]
 
 #: Every key that begins with one of these must be a field of :class:`Settings`.
-PREFIXES = ("engine_",)
+PREFIXES = ("engine_", "limits_")
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Count = Annotated[int, Meta(ge=1)]
@@ -25,7 +25,7 @@ Weight = Annotated[float, Meta(gt=0)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine's settings, each with its unit and default."""
+    """The settings of engine and limits, each with its unit and default."""
 
     #: Seconds after which the leases of a node that stopped renewing go back. Defaults to 5.
     engine_lease_seconds: Seconds = 5.0
@@ -43,10 +43,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     engine_queue_order: Literal["ordered", "round_robin", "weighted"] = "round_robin"
     #: What a queue weighs where the order is "weighted"; one that is not named weighs 1. Defaults to {}.
     engine_queue_weights: dict[str, Weight] = {}
+    #: Where locks of unique tasks and places of limited ones are kept; None: beside the broker's queues.
+    limits_url: str | None = None
+    #: Seconds after which the place of a task whose worker was killed is free again. Defaults to 10.
+    limits_lease_seconds: Seconds = 10.0
+    #: Seconds for which a producer killed while it publishes a unique task blocks others. Defaults to 30.
+    limits_publish_seconds: Seconds = 30.0
+    #: What happens to a unique task while the store does not answer. Defaults to "publish".
+    limits_unique_unreachable: Literal["publish", "raise"] = "publish"
+    #: What happens to a limited task while the store does not answer. Defaults to "wait".
+    limits_unreachable: Literal["wait", "run"] = "wait"
 
     def __post_init__(self) -> None:
         if self.engine_lease_seconds < 1:
             raise ValueError("engine_lease_seconds must be at least 1: leases are renewed every third of it")
+        if self.limits_lease_seconds < 1:
+            raise ValueError("limits_lease_seconds must be at least 1: places are renewed every third of it")
         if self.engine_batch_seconds > self.engine_lease_seconds / 2:
             raise ValueError("engine_batch_seconds must be at most half of engine_lease_seconds")
         if self.engine_queue_weights and self.engine_queue_order != "weighted":

@@ -64,7 +64,7 @@ class Autoscaler:
 
     def _scale(self, now: float) -> None:
         count = self._supervisor.count
-        busy = len({shard.number for shard, _ in self._supervisor.running()})
+        busy = self._supervisor.busy
         if self._waiting and (busy >= count or self._waiting > count):
             self._needed_at = now
             self._resize(count + min(max(count, 1), self._waiting))

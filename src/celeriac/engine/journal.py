@@ -23,9 +23,9 @@ _REPEATABLE = 1
 _AT_MOST_ONCE = 2
 _FINISHED = 3
 
-#: State, length of the lease id, the id, unused, deadline in monotonic seconds (0: none).
-_RECORD = struct.Struct("<BB47s7xd")
-_BODY = struct.Struct("<B47s7xd")
+#: State, length of the lease id, the id, whether suspect, unused, deadline in monotonic seconds (0: none).
+_RECORD = struct.Struct("<BB47s?6xd")
+_BODY = struct.Struct("<B47s?6xd")
 _DEADLINE = struct.Struct("<d")
 _DEADLINE_AT = _RECORD.size - _DEADLINE.size
 #: Length of the note about what is running.
@@ -41,23 +41,28 @@ class Entry(msgspec.Struct, frozen=True):
     finished: bool
     #: Monotonic seconds after which its process is to be killed; 0: never.
     deadline: float
+    #: Had its workers die before, and is held to be why if this one dies too.
+    suspect: bool = False
 
 
 class Journal:
     """A fixed number of records; at most ``slots`` deliveries may be started and unsettled."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, note_max: int = _NOTE_MAX) -> None:
+        """``note_max`` is the most bytes that a note may have."""
         self._notes_at = slots * _RECORD.size
-        self._memory = mmap.mmap(-1, self._notes_at + _NOTE.size + _NOTE_MAX)
+        self.note_max = note_max
+        self._retired_at = self._notes_at + _NOTE.size + note_max
+        self._memory = mmap.mmap(-1, self._retired_at + 1)
         self._free = [slot * _RECORD.size for slot in reversed(range(slots))]
 
     # -- In the shard
 
-    def begin(self, lease: str, *, at_most_once: bool, deadline: float = 0.0) -> int:
+    def begin(self, lease: str, *, at_most_once: bool, deadline: float = 0.0, suspect: bool = False) -> int:
         """Note that the delivery is about to run; return its slot."""
         slot = self._free.pop()
         name = lease.encode("ascii")
-        _BODY.pack_into(self._memory, slot + 1, len(name), name, deadline)
+        _BODY.pack_into(self._memory, slot + 1, len(name), name, suspect, deadline)
         self._memory[slot] = _AT_MOST_ONCE if at_most_once else _REPEATABLE
         return slot
 
@@ -77,16 +82,25 @@ class Journal:
     def note(self, text: bytes) -> None:
         """Say what is running, for those who ask the supervisor; empty: nothing worth telling.
 
-        A text of more than 16 KiB counts as empty.
+        A text that is too long counts as empty.
         """
-        if len(text) > _NOTE_MAX:
+        if len(text) > self.note_max:
             text = b""
         start = self._notes_at + _NOTE.size
         _NOTE.pack_into(self._memory, self._notes_at, 0)
         self._memory[start : start + len(text)] = text
         _NOTE.pack_into(self._memory, self._notes_at, len(text))
 
+    def retire(self) -> None:
+        """Say that the shard claims no more and another is to take its place while it finishes."""
+        self._memory[self._retired_at] = 1
+
     # -- In the supervisor
+
+    @property
+    def retired(self) -> bool:
+        """Whether the shard has said so."""
+        return self._memory[self._retired_at] == 1
 
     def read_note(self) -> bytes:
         """Return the latest note; may be torn while the shard writes it."""
@@ -98,9 +112,11 @@ class Journal:
         """Yield what was started and not settled; exact once the shard is dead."""
         states = self._memory[: self._notes_at : _RECORD.size]
         for index in [index for index, state in enumerate(states) if state != _FREE]:
-            state, length, name, deadline = _RECORD.unpack_from(self._memory, index * _RECORD.size)
+            record = _RECORD.unpack_from(self._memory, index * _RECORD.size)
+            state, length, name, suspect, deadline = record
             if state != _FREE:
-                yield Entry(name[:length].decode(), state == _AT_MOST_ONCE, state == _FINISHED, deadline)
+                once, finished = state == _AT_MOST_ONCE, state == _FINISHED
+                yield Entry(name[:length].decode(), once, finished, deadline, suspect)
 
     def eviction(
         self,
@@ -108,24 +124,24 @@ class Journal:
         *,
         reason: str,
         counted: bool = True,
-        overdue: frozenset[str] = frozenset(),
         condemned: Mapping[str, str] = MappingProxyType({}),
     ) -> Eviction:
         """Return what becomes of the dead shard's leases.
 
         What was running goes back, counted as one more delivery unless told otherwise; or, if it
-        must not run twice or is ``overdue``, is forfeited for ``reason``; or, if it is ``condemned``,
-        for the reason given there.
+        must not run twice, is forfeited for ``reason``; or, if it is ``condemned``, for the reason
+        given there. Where a suspect was running, it alone is counted.
         """
         entries = list(self.entries())
         running = [entry for entry in entries if not entry.finished]
-        forfeited = {entry.lease: reason for entry in running if entry.at_most_once or entry.lease in overdue}
+        suspects = [entry for entry in running if entry.suspect]
+        forfeited = {entry.lease: reason for entry in running if entry.at_most_once}
         forfeited |= {entry.lease: condemned[entry.lease] for entry in running if entry.lease in condemned}
         return Eviction(
             owner=owner,
             finished=frozenset(entry.lease for entry in entries if entry.finished),
             interrupted=frozenset(
-                entry.lease for entry in running if counted and entry.lease not in forfeited
+                entry.lease for entry in suspects or running if counted and entry.lease not in forfeited
             ),
             forfeited=forfeited,
         )

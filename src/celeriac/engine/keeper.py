@@ -23,10 +23,10 @@ def is_orphan(supervisor: int) -> bool:
 
 
 class Keeper:
-    """Settles what has finished and gives back what has not started.
+    """Renews the shard's leases, settles what has finished and gives back what has not started.
 
-    Where no supervisor renews the shard's leases (a solo worker is its own, an orphan has lost it),
-    the keeper does. It sleeps while the shard is idle.
+    The supervisor renews the leases too, and each does without the other: one may be held up by a
+    connection that gives no answer, or stopped. The keeper sleeps while the shard is idle.
     """
 
     def __init__(
@@ -69,6 +69,11 @@ class Keeper:
         self._thread.join()
 
     def batch_begins(self) -> None:
+        """Wake up: a batch has been claimed, which has renewed all leases of the shard."""
+        self.wake()
+        self._renew_at = self.running_since + self._settings.engine_lease_seconds / 3
+
+    def wake(self) -> None:
         """Wake up: there is something to look after."""
         self.running_since = time.monotonic()
         self._busy.set()
@@ -108,15 +113,13 @@ class Keeper:
                 continue  # everything is kept; the main thread meets the same error and reports it
 
     def _hold_leases(self) -> None:
-        if os.getppid() == self._supervisor:
-            return
         if is_orphan(self._supervisor):
             self._on_orphaned()
         now = time.monotonic()
         if now >= self._renew_at:
-            self._renew_at = now + self._settings.engine_lease_seconds / 3
             with self._settler.lock:
                 self._broker.renew([self._owner], self._settings.engine_lease_seconds)
+            self._renew_at = now + self._settings.engine_lease_seconds / 3
 
     def _look_after_slow_task(self) -> None:
         if not self._busy.is_set():

@@ -16,8 +16,10 @@ __all__ = [
     "Queues",
     "RateLimit",
     "Revoked",
+    "Slots",
     "StampsRevoked",
     "TaskEvents",
+    "Terminate",
     "TimeLimits",
 ]
 
@@ -55,18 +57,41 @@ class RateLimit(msgspec.Struct, frozen=True, tag=True):
     rate: str | float | None
 
 
+class Slots(msgspec.Struct, frozen=True, tag=True):
+    """Run so many jobs at a time from now on; those too many finish first."""
+
+    count: int
+
+
+class Terminate(msgspec.Struct, frozen=True, tag=True):
+    """The jobs with these ids are to end now, if they run. What others are told was sent them: a signal."""
+
+    ids: Sequence[str]
+    signum: int
+
+
 class TaskEvents(msgspec.Struct, frozen=True, tag=True):
     """Whether each job is to be told about."""
 
     wanted: bool
 
 
-AnyNotice = Queues | Revoked | StampsRevoked | TimeLimits | RateLimit | TaskEvents
+AnyNotice = Queues | Revoked | StampsRevoked | TimeLimits | RateLimit | Slots | TaskEvents | Terminate
 
 _LENGTH = struct.Struct("<I")
 _CHUNK = 65536
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(AnyNotice).decode
+
+
+def _checked(notice: AnyNotice) -> bytes:
+    """Return the notice's bytes if they can be read back: whoever asked is to fail, not every shard."""
+    try:
+        frame = _encode(notice)
+        _decode(frame)
+    except (msgspec.ValidationError, UnicodeEncodeError, OverflowError) as error:
+        raise TypeError(f"not to be told to any shard: {error}") from None
+    return frame
 
 
 class NoticePipe:
@@ -84,8 +109,11 @@ class NoticePipe:
     # -- In the supervisor
 
     def send(self, notice: AnyNotice) -> None:
-        """Let the shard know; at once, unless the pipe is full."""
-        frame = _encode(notice)
+        """Let the shard know; at once, unless the pipe is full.
+
+        Raises TypeError for what the shard could not read.
+        """
+        frame = _checked(notice)
         self._unsent += _LENGTH.pack(len(frame)) + frame
         self.flush()
 

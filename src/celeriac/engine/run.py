@@ -14,7 +14,7 @@ from celeriac.core.lease import Lease
 from celeriac.engine.journal import Journal
 from celeriac.engine.note import Note, write_notes
 
-__all__ = ["Finished", "Runner"]
+__all__ = ["Finished", "Runner", "read"]
 
 
 class Finished(msgspec.Struct):
@@ -24,6 +24,25 @@ class Finished(msgspec.Struct):
     outcome: Outcome
     #: Its place in the journal, or None if it was never started.
     slot: int | None = None
+
+
+def read(executor: Executor, lease: Lease, clock: Callable[[], float]) -> tuple[Job, float] | Finished:
+    """Return the job that may start now and its deadline, or what becomes of one that may not start.
+
+    The deadline is in monotonic seconds, 0 for none. Raises :class:`BrokerUnavailable` if decoding does.
+    """
+    try:
+        job = executor.decode(lease)
+        if job.due is not None and job.due > clock():
+            return Finished(lease, Delay(job.due))
+        return job, time.monotonic() + job.time_limit if job.time_limit else 0.0
+    except MalformedMessage as error:
+        return Finished(lease, Bury(str(error)))
+    except BrokerUnavailable:
+        raise
+    except Exception as error:
+        # It has not started, and no other shard could do better: the message is kept with the reason.
+        return Finished(lease, Bury(f"could not be read: {type(error).__name__}: {error}"))
 
 
 class Runner:
@@ -49,18 +68,10 @@ class Runner:
 
         Raises :class:`BrokerUnavailable` if decoding it does; then it has not started.
         """
-        try:
-            job = self._executor.decode(lease)
-            if job.due is not None and job.due > self._clock():
-                return Finished(lease, Delay(job.due))
-            deadline = time.monotonic() + job.time_limit if job.time_limit else 0.0
-        except MalformedMessage as error:
-            return Finished(lease, Bury(str(error)))
-        except BrokerUnavailable:
-            raise
-        except Exception as error:
-            # It has not started, and no other shard could do better: the message is kept with the reason.
-            return Finished(lease, Bury(f"could not be read: {type(error).__name__}: {error}"))
+        found = read(self._executor, lease, self._clock)
+        if isinstance(found, Finished):
+            return found
+        job, deadline = found
         slot = self._journal.begin(lease.id, at_most_once=job.at_most_once, deadline=deadline)
         self.running = lease.id, job
         outcome = self._run_body(job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,7 +11,7 @@ import msgspec
 
 from celeriac.core.broker import Broker
 from celeriac.core.errors import BrokerUnavailable
-from celeriac.core.events import BrokerLost, BrokerRegained, Events
+from celeriac.core.events import Events
 from celeriac.core.executor import Executor
 from celeriac.core.layer import Layer
 from celeriac.core.lease import Lease
@@ -19,6 +20,7 @@ from celeriac.engine.batch import BatchSize
 from celeriac.engine.journal import Journal
 from celeriac.engine.keeper import Keeper, is_orphan
 from celeriac.engine.notices import AnyNotice, NoticePipe, Queues
+from celeriac.engine.outage import Outage
 from celeriac.engine.queue_order import queue_order
 from celeriac.engine.run import Runner
 from celeriac.engine.settle import Settler
@@ -28,7 +30,6 @@ __all__ = ["Shard", "ShardSpec"]
 
 #: Seconds between an idle shard's looks at whether it is still wanted.
 _IDLE_WAIT = 1.0
-_RETRY_FIRST, _RETRY_MAX = 0.1, 5.0
 
 
 class ShardSpec(msgspec.Struct, frozen=True):
@@ -49,6 +50,9 @@ class ShardSpec(msgspec.Struct, frozen=True):
     max_tasks: int | None = None
     #: KiB of resident memory after which it does so too; None: never.
     max_memory: int | None = None
+    #: Deliveries it may run at a time, and how many it can ever be told to.
+    slots: int = 1
+    slots_max: int = 1
 
 
 class _StopWaiting(BaseException):
@@ -72,26 +76,29 @@ class Shard:
         self._spec = spec
         self._broker = broker
         self._settings = settings
-        self._events = events
         self._runner = Runner(executor, spec.journal, layers)
         self._size = BatchSize(settings.engine_batch_seconds, settings.engine_batch_max)
         self._settler = Settler(broker, executor, spec.journal, events, settings.engine_settle_seconds)
-        self._keeper = Keeper(
-            broker,
-            self._settler,
-            settings,
-            owner=spec.owner,
-            supervisor=spec.supervisor,
-            on_orphaned=self._stop_soon,
-            on_slow=self._on_slow,
-        )
+        self._keeper = self._make_keeper()
         self._queues = tuple(spec.queues)
         self._heed_other = heed
+        self._heeding = threading.Lock()
         self._stopping = False
         self._waiting = False
         self._order = queue_order(spec.queues, settings)
         self._wear = Wear(spec.max_tasks, spec.max_memory)
-        self._retry_in = _RETRY_FIRST
+        self._outage = Outage(events)
+
+    def _make_keeper(self) -> Keeper:
+        return Keeper(
+            self._broker,
+            self._settler,
+            self._settings,
+            owner=self._spec.owner,
+            supervisor=self._spec.supervisor,
+            on_orphaned=self._stop_soon,
+            on_slow=self._on_slow,
+        )
 
     def run(self) -> None:
         """Work until stopped, orphaned or worn out; then settle and give back."""
@@ -133,9 +140,9 @@ class Shard:
                 self._run_batch(leases)
             else:
                 self._wait(partial(self._broker.wait, self._queues, idle_wait))
-            self._broker_works()
+            self._outage.works()
         except BrokerUnavailable as error:
-            self._wait(partial(time.sleep, self._broker_fails(error)))
+            self._wait(partial(time.sleep, self._outage.fails(error)))
 
     def stop(self) -> None:
         """Finish the running delivery and claim no more; safe in a signal handler."""
@@ -156,7 +163,7 @@ class Shard:
             except BrokerUnavailable as error:
                 if time.monotonic() > give_up:
                     return  # the leases run out by themselves, and the messages go back
-                time.sleep(self._broker_fails(error))
+                time.sleep(self._outage.fails(error))
 
     def _run_batch(self, leases: Sequence[Lease]) -> None:
         begun = time.monotonic()
@@ -197,14 +204,18 @@ class Shard:
         self._settler.flush()
 
     def _heed(self) -> None:
-        for notice in self._spec.notices.read():
-            if isinstance(notice, Queues):
-                self._queues = tuple(notice.names)
-                self._order = queue_order(self._queues, self._settings)
-            elif self._heed_other is not None:
-                self._heed_other(notice)
+        with self._heeding:  # what one thread has read is heeded before the other starts a task
+            for notice in self._spec.notices.read():
+                self._do_as(notice)
 
-    def _wait(self, wait: Callable[[], None]) -> None:
+    def _do_as(self, notice: AnyNotice) -> None:
+        if isinstance(notice, Queues):
+            self._queues = tuple(notice.names)
+            self._order = queue_order(self._queues, self._settings)
+        elif self._heed_other is not None:
+            self._heed_other(notice)
+
+    def _wait(self, wait: Callable[[], object]) -> None:
         try:
             self._waiting = True
             if not self._stopping:
@@ -214,15 +225,3 @@ class Shard:
 
     def _stop_soon(self) -> None:
         self._stopping = True
-
-    def _broker_fails(self, error: BrokerUnavailable) -> float:
-        """Report it; return the seconds to wait before the next try."""
-        pause = self._retry_in
-        self._events.emit(BrokerLost(error=str(error), retry_in=pause))
-        self._retry_in = min(pause * 2, _RETRY_MAX)
-        return pause
-
-    def _broker_works(self) -> None:
-        if self._retry_in > _RETRY_FIRST:
-            self._retry_in = _RETRY_FIRST
-            self._events.emit(BrokerRegained())

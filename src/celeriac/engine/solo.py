@@ -45,6 +45,7 @@ class Solo:
             self._reaper.tick(now)
             self._promoter.tick(now, time.time())
         except BrokerUnavailable:
+            self._reaper.hold_off(now)
             return  # the shard meets the same error, reports it and waits
 
     def stop(self) -> None:

@@ -11,27 +11,30 @@ from uuid import uuid4
 
 from celeriac.core.broker import Broker
 from celeriac.core.errors import BrokerUnavailable
-from celeriac.core.events import BrokerLost, BrokerRegained, Events, ShardStarted, ShardStarting, ShardStopped
+from celeriac.core.events import Events, ShardStarted, ShardStarting, ShardStopped
 from celeriac.core.lease import DeadLetter, Eviction
 from celeriac.core.settings import Settings
 from celeriac.engine.journal import Entry, Journal
 from celeriac.engine.note import Note, read_notes
 from celeriac.engine.notices import AnyNotice, NoticePipe, Queues
+from celeriac.engine.outage import Outage
 from celeriac.engine.process import ChildProcess
 from celeriac.engine.shard import ShardSpec
-from celeriac.engine.terminate import TERMINATED, Terminations, hold_still
+from celeriac.engine.terminate import TERMINATED, TIME_LIMIT, Terminations, hold_still
 from celeriac.engine.upkeep import Promoter, Reaper, Renewer
 
-__all__ = ["TIME_LIMIT", "RunningShard", "Supervisor", "new_spec"]
+__all__ = ["RunningShard", "Supervisor", "new_spec"]
 
-_RETRY_FIRST, _RETRY_MAX = 0.1, 5.0
 _PAUSE, _STOPPING_PAUSE = 0.1, 0.02
 #: A shard that lived shorter than this many seconds is replaced after a pause that doubles.
 _SHORT_LIFE = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 #: Seconds between two requests to stop: one that was only just forked may not hear the first.
 _ASK_EVERY = 0.5
-TIME_LIMIT = "it ran longer than its time limit"
+#: Bytes of a shard's note: in any case, and for each delivery it may run at a time.
+_NOTE_FIRST, _NOTE_EACH = 16384, 1024
 _WORKER_LOST = "its worker process died while it ran, and it must not start twice (acks_late is off)"
+_ANOTHER_OVERDUE = "its worker process ended as another task in it ran too long, and it must not start twice"
 _COLD_SHUTDOWN = "its worker was shut down cold while it ran, and it must not start twice (acks_late is off)"
 
 
@@ -43,18 +46,25 @@ def new_spec(
     max_tasks: int | None = None,
     max_memory: int | None = None,
     number: int = 0,
+    slots: tuple[int, int] = (1, 1),
 ) -> ShardSpec:
-    """Return the specification of a shard that no other ever shares its owner id with."""
+    """Return the specification of a shard that no other ever shares its owner id with.
+
+    ``slots``: how many deliveries it may run at a time, and how many it can ever be told to.
+    """
+    most = slots[1]
     return ShardSpec(
         name=name,
         owner=f"{node}/{name}/{uuid4().hex[:12]}",
         queues=tuple(queues),
-        journal=Journal(2 * settings.engine_batch_max + 16),
+        journal=Journal(2 * (settings.engine_batch_max + most) + 16, _NOTE_FIRST + _NOTE_EACH * most),
         supervisor=os.getpid(),
         notices=NoticePipe(),
         number=number,
         max_tasks=max_tasks,
         max_memory=max_memory,
+        slots=slots[0],
+        slots_max=most,
     )
 
 
@@ -68,12 +78,12 @@ class RunningShard:
         self.started_at = time.monotonic()
         #: Why the supervisor killed it, if it did: the reason kept with what must not start twice.
         self.killed_for: str | None = None
-        #: Leases that ran longer than their time limit.
-        self.overdue: frozenset[str] = frozenset()
         #: Monotonic seconds at which it is asked again to stop; None: it is to go on.
         self.ask_at: float | None = None
         #: Leases that must not go back, each with its reason.
         self.condemned: dict[str, str] = {}
+        #: Another has taken its place, and it is only finishing what it runs.
+        self.retired = False
 
 
 class Supervisor:
@@ -114,7 +124,7 @@ class Supervisor:
         self._pause: dict[int, float] = {}
         self._upkeep_at = 0.0
         self._give_up_at = 0.0
-        self._retry_in = _RETRY_FIRST
+        self._outage = Outage(events)
 
     # -- What the worker calls
 
@@ -128,6 +138,7 @@ class Supervisor:
         now = time.monotonic()
         self._kill_overdue(now)
         self._kill_terminated(now)
+        self._replace_retired()
         for shard in [shard for shard in self.shards.values() if not shard.process.is_alive()]:
             self._bury_shard(shard, now)
         for shard in self.shards.values():
@@ -144,7 +155,9 @@ class Supervisor:
         """Seconds until something may be due; a dead shard waits no longer than this either."""
         if self._stopping:
             return _STOPPING_PAUSE
-        return min(max(self._promoter.next - time.monotonic(), 0.0), _PAUSE)
+        # While the broker is away the next try counts, or this would go round in no time at all.
+        next_upkeep = max(self._promoter.next, self._upkeep_at)
+        return min(max(next_upkeep - time.monotonic(), 0.0), _PAUSE)
 
     @property
     def finished(self) -> bool:
@@ -171,12 +184,12 @@ class Supervisor:
 
     def notes(self) -> list[tuple[RunningShard, Note]]:
         """Return what each shard says of what it has been running for a moment."""
-        return [
-            (shard, note)
-            for shard in self.shards.values()
-            for note in read_notes(shard.spec.journal.read_note())
-            if any(note.lease == entry.lease for entry in shard.spec.journal.entries() if not entry.finished)
-        ]
+        found = []
+        for shard in self.shards.values():
+            notes = read_notes(shard.spec.journal.read_note())
+            running = {entry.lease for entry in shard.spec.journal.entries() if not entry.finished}
+            found += [(shard, note) for note in notes if note.lease in running]
+        return found
 
     def running(self) -> list[tuple[RunningShard, Entry]]:
         """Return what every shard is running now."""
@@ -194,6 +207,11 @@ class Supervisor:
         """How many shards there are to be."""
         return len(self._wanted)
 
+    @property
+    def busy(self) -> int:
+        """How many of them run something."""
+        return len({shard.number for shard, _ in self.running()})
+
     def tell(self, notice: AnyNotice) -> None:
         """Let every shard know; those started later are forked from here and know what this process does."""
         for shard in self.shards.values():
@@ -207,9 +225,7 @@ class Supervisor:
     def resize(self, count: int) -> None:
         """Have ``count`` shards; those too many finish what they run, idle ones are chosen first."""
         while len(self._wanted) < count:
-            number = next(n for n in range(1, count + len(self.shards) + 1) if self._is_free(n))
-            self._wanted.add(number)
-            self._start_at[number] = 0.0
+            self._want_one_more()
         busy = {shard.number for shard, _ in self.running()}
         by_use = sorted(self._wanted, key=lambda number: (number in busy, -number))
         for number in by_use[: len(self._wanted) - count]:
@@ -223,22 +239,30 @@ class Supervisor:
         """Replace every shard once it has finished what it runs."""
         self._ask_all_to_stop()
 
-    def terminate(self, ids: Iterable[str]) -> None:
-        """Kill the shards that run these jobs; the messages leave for good, as ``TERMINATED``."""
+    def terminate(self, ids: Iterable[str], signum: int = signal.SIGTERM) -> None:  # noqa: ARG002
+        """Kill the shards that run these jobs; the messages leave for good, as ``TERMINATED``.
+
+        ``signum`` is what others are told of it.
+        """
         now = time.monotonic()
         self._terminations.want(ids, now)
         self._kill_terminated(now)
 
-    def _is_free(self, number: int) -> bool:
-        return number not in self._wanted and number not in self.shards
-
     # -- Shards
+
+    def _want_one_more(self) -> None:
+        taken = self._wanted | self.shards.keys()
+        number = next(n for n in range(1, len(taken) + 2) if n not in taken)
+        self._wanted.add(number)
+        self._start_at[number] = 0.0
+
+    def _new_spec(self, number: int) -> ShardSpec:
+        return new_spec(f"Shard-{number}", self._node, self.queues, self._settings, *self._wear, number)
 
     def _start_shard(self, number: int) -> None:
         self._start_at.pop(number, None)
-        name = f"Shard-{number}"
-        self._events.emit(ShardStarting(shard=name))
-        spec = new_spec(name, self._node, self.queues, self._settings, *self._wear, number)
+        spec = self._new_spec(number)
+        self._events.emit(ShardStarting(shard=spec.name))
         self._broker.close()  # a connection must not be shared with the child
         process = ChildProcess(spec.name, partial(self._launch, spec))
         spec.notices.shard_started()
@@ -255,7 +279,6 @@ class Supervisor:
                 spec.owner,
                 reason=shard.killed_for or _WORKER_LOST,
                 counted=not deliberate,
-                overdue=shard.overdue,
                 condemned=shard.condemned,
             )
         )
@@ -274,15 +297,23 @@ class Supervisor:
             self._pause.pop(shard.number, None)
             return 0.0
         pause = self._pause.get(shard.number, 0.0)
-        self._pause[shard.number] = min(max(2 * pause, _RETRY_FIRST), _RETRY_MAX)
+        self._pause[shard.number] = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
         return pause
 
     def _kill_overdue(self, now: float) -> None:
         for shard, entry in self.running():
-            if entry.deadline and now > entry.deadline and shard.killed_for is None:
-                shard.killed_for = TIME_LIMIT
-                shard.overdue |= {entry.lease}
+            if entry.deadline and now > entry.deadline and shard.killed_for in (None, _ANOTHER_OVERDUE):
+                shard.killed_for = _ANOTHER_OVERDUE
+                shard.condemned[entry.lease] = TIME_LIMIT
                 self._signal(shard, signal.SIGKILL)
+
+    def _replace_retired(self) -> None:
+        for shard in list(self.shards.values()):
+            if not shard.retired and shard.spec.journal.retired:
+                shard.retired = True
+                if shard.number in self._wanted and not self._stopping:
+                    self._wanted.discard(shard.number)
+                    self._want_one_more()
 
     def _kill_terminated(self, now: float) -> None:
         wanted = self._terminations.wanted(now)
@@ -325,10 +356,7 @@ class Supervisor:
             self._reaper.tick(now)
             self._promoter.tick(now, time.time())
         except BrokerUnavailable as error:
-            self._upkeep_at = now + self._retry_in
-            self._events.emit(BrokerLost(error=str(error), retry_in=self._retry_in))
-            self._retry_in = min(self._retry_in * 2, _RETRY_MAX)
+            self._upkeep_at = now + self._outage.fails(error)
+            self._reaper.hold_off(now)
         else:
-            if self._retry_in > _RETRY_FIRST:
-                self._retry_in = _RETRY_FIRST
-                self._events.emit(BrokerRegained())
+            self._outage.works()

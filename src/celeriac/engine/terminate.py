@@ -1,4 +1,4 @@
-"""Killing the process of one running job, and of no other."""
+"""Why running jobs are cut short, and killing the process of one of them, and of no other."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-__all__ = ["TERMINATED", "Terminations", "hold_still"]
+__all__ = ["TERMINATED", "TIME_LIMIT", "Terminations", "hold_still"]
 
 #: Why a terminated job's message leaves; nobody has to look at it as a dead letter.
 TERMINATED = "it was terminated by remote control"
+#: Why the message of one that ran too long leaves.
+TIME_LIMIT = "it ran longer than its time limit"
 #: Seconds for which a wish holds: a job that has just started says so only after a moment.
 _PATIENCE = 2.0
 #: Seconds to wait for a process to stop.

@@ -10,6 +10,7 @@ from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.events import BrokerLost, Events, LeasesReturned, MessageBuried
 from celeriac.core.lease import DeadLetter, Eviction, Reaped
 from celeriac.core.settings import Settings
+from celeriac.engine.outage import LONGEST_PAUSE
 from celeriac.engine.terminate import TERMINATED
 
 __all__ = ["Promoter", "Reaper", "Renewer"]
@@ -48,7 +49,8 @@ class Reaper:
         self._events = events
         self._on_buried = on_buried
         self._max_deliveries = settings.engine_max_deliveries
-        self._every = settings.engine_lease_seconds / 5
+        self._lease = settings.engine_lease_seconds
+        self._every = self._lease / 5
         self._next = 0.0
         self._record_at = 0.0
         #: Buried, and not recorded yet.
@@ -61,6 +63,10 @@ class Reaper:
             self._report(None, self._broker.reap(max_deliveries=self._max_deliveries))
         if self.unrecorded and now >= self._record_at:
             self._record(now)
+
+    def hold_off(self, now: float) -> None:
+        """Give those a lease's time to come back who could not renew either; ``now`` is monotonic."""
+        self._next = now + self._lease + LONGEST_PAUSE
 
     def evict(self, eviction: Eviction) -> None:
         """Return a dead shard's leases at once."""

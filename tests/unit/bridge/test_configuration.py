@@ -142,7 +142,15 @@ def test_celerys_and_other_peoples_settings_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://host/0", "rediss://host/0", "redis+socket:///tmp/s", "sqlite:///f.db", "REDIS://host"]
+    "url",
+    [
+        "redis://host/0",
+        "rediss://host/0",
+        "redis+socket:///tmp/s",
+        "sqlite:///f.db",
+        "REDIS://host",
+        "sentinel://a;sentinel://b",
+    ],
 )
 @pytest.mark.shows("setting", "broker_url")
 def test_one_url_of_a_broker_of_ours(url: str) -> None:
@@ -160,7 +168,7 @@ def test_one_url_of_a_broker_of_ours(url: str) -> None:
         "memory://",
         "amqp://guest@host//",
         "sqs://",
-        "sentinel://a:1",
+        "sentinel://a:1;redis://b",
         "redis://a/0;redis://b/0",
         ["redis://a/0", "redis://b/0"],
         ["amqp://a"],
@@ -171,6 +179,10 @@ def test_one_url_of_a_broker_of_ours(url: str) -> None:
 )
 def test_several_brokers_or_somebody_elses(url: object) -> None:
     assert single_url(url) is None
+
+
+def test_sentinels_may_be_listed() -> None:
+    assert single_url(["sentinel://a:1", "sentinel://b:2"]) == "sentinel://a:1;sentinel://b:2"
 
 
 @pytest.mark.shows("setting", "broker_transport_options")

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
-#: Worker options by case; "app" is what is set on the app, "step" adds a consumer step.
+from tests.workers import ROOT
+
+#: Worker options by case; "app" and "task" are what is set on these, "step" adds a consumer step.
 CASES: dict[str, tuple[dict[str, object], str | None]] = {
     "nothing special": ({}, None),
     "solo": ({"pool": "solo"}, None),
     "several processes": ({"pool": "prefork", "concurrency": 3, "max_tasks_per_child": 5}, None),
-    "a thread pool": ({"pool": "threads"}, "the pool 'thread' is not one of prefork, solo"),
+    "a thread pool": ({"pool": "threads"}, None),
+    "an event loop": ({"pool": "asyncio"}, None),
+    "threads that follow the backlog": ({"pool": "threads", "autoscale": "4,2"}, None),
+    "a pool of its own": (
+        {"pool": "tests.apps.own_pool:OwnPool"},
+        "the pool 'own_pool' is not one of prefork, solo, threads, asyncio",
+    ),
     "beat": ({"beat": True}, None),
     "autoscale": ({"autoscale": "4,2"}, None),
     "autoscale, as the command line has it": ({"autoscale": [4, 2]}, None),
@@ -48,6 +57,15 @@ CASES: dict[str, tuple[dict[str, object], str | None]] = {
         None,
     ),
     "a consumer step": ({"step": True}, "the app adds consumer steps (1)"),
+    "a task with Celery's request": ({"task": {"Request": "celery.worker.request.Request"}}, None),
+    "a task with a request of its own": (
+        {"task": {"Request": "celery.worker.request:create_request_cls"}},
+        "the task 'add' has a Request of its own",
+    ),
+    "a task with a strategy of its own": (
+        {"task": {"Strategy": "celery.worker.strategy:hybrid_to_proto2"}},
+        "the task 'add' has a Strategy of its own",
+    ),
 }
 
 SCRIPT = """
@@ -64,7 +82,7 @@ def add():
 def reason(case):
     app = Celery("shop", broker="sqlite:///shop.db")
     app.conf.update(case.pop("app", {}))
-    app.task(add, name="add", shared=False)
+    app.task(add, name="add", shared=False, **case.pop("task", {}))
     if case.pop("step", False):
         app.steps["consumer"].add(Step)
     for name in [name for name in app.tasks if name.startswith("celery.")]:
@@ -85,6 +103,7 @@ def reasons(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
         text=True,
         check=False,
         cwd=tmp_path_factory.mktemp("fallback"),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stderr
     return dict(zip(CASES, json.loads(done.stdout.splitlines()[-1]), strict=True))

@@ -12,6 +12,7 @@ from celeriac.core.errors import (
     BrokerUnavailable,
     CeleriacError,
     ConfigurationError,
+    DuplicateTask,
     MalformedMessage,
     MissingExtra,
     did_you_mean,
@@ -25,6 +26,7 @@ from celeriac.core.errors import (
         (MissingExtra, ConfigurationError),
         (BrokerError, CeleriacError),
         (BrokerUnavailable, BrokerError),
+        (DuplicateTask, CeleriacError),
         (MalformedMessage, CeleriacError),
     ],
 )

@@ -19,6 +19,11 @@ DEFAULTS = {
     "engine_giveback_seconds": 0.1,
     "engine_queue_order": "round_robin",
     "engine_queue_weights": {},
+    "limits_url": None,
+    "limits_lease_seconds": 10.0,
+    "limits_publish_seconds": 30.0,
+    "limits_unique_unreachable": "publish",
+    "limits_unreachable": "wait",
 }
 NUMBERS_OF_SECONDS = [name for name, value in DEFAULTS.items() if isinstance(value, float)]
 COUNTS = [name for name, value in DEFAULTS.items() if isinstance(value, int)]

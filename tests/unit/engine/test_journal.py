@@ -129,7 +129,7 @@ def test_eviction_names_each_started_delivery_once(ids: list[str], data: st.Data
     journal = Journal(max(len(ids), 1))
     at_most_once = {id_: data.draw(st.booleans()) for id_ in ids}
     ends = {id_: data.draw(st.sampled_from(["running", "finished", "settled"])) for id_ in ids}
-    overdue = frozenset(id_ for id_ in ids if data.draw(st.booleans()))
+    condemned = {id_: f"{id_} ran too long" for id_ in ids if data.draw(st.booleans())}
     counted = data.draw(st.booleans())
     for id_ in ids:
         slot = journal.begin(id_, at_most_once=at_most_once[id_])
@@ -137,32 +137,32 @@ def test_eviction_names_each_started_delivery_once(ids: list[str], data: st.Data
             journal.finish(slot)
         if ends[id_] == "settled":
             journal.settle(slot)
-    eviction = journal.eviction("me", reason=REASON, counted=counted, overdue=overdue)
+    eviction = journal.eviction("me", reason=REASON, counted=counted, condemned=condemned)
     running = {id_ for id_ in ids if ends[id_] == "running"}
-    forfeited = {id_ for id_ in running if at_most_once[id_] or id_ in overdue}
+    forfeited = {id_ for id_ in running if at_most_once[id_] or id_ in condemned}
     assert eviction.owner == "me"
     assert eviction.finished == {id_ for id_ in ids if ends[id_] == "finished"}
-    assert eviction.forfeited == dict.fromkeys(forfeited, REASON)
+    assert eviction.forfeited == {id_: condemned.get(id_, REASON) for id_ in forfeited}
     assert eviction.interrupted == (running - forfeited if counted else set())
     journal.close()
 
 
 @pytest.mark.parametrize("counted", [True, False])
-@pytest.mark.parametrize("overdue", [True, False])
+@pytest.mark.parametrize("condemned", [True, False])
 @pytest.mark.parametrize("at_most_once", [True, False])
 @pytest.mark.parametrize("finished", [True, False])
 def test_eviction_of_one(
-    journal: Journal, *, finished: bool, at_most_once: bool, overdue: bool, counted: bool
+    journal: Journal, *, finished: bool, at_most_once: bool, condemned: bool, counted: bool
 ) -> None:
     slot = journal.begin("a", at_most_once=at_most_once)
     if finished:
         journal.finish(slot)
-    named = frozenset(["a"] if overdue else [])
-    eviction = journal.eviction("me", reason=REASON, counted=counted, overdue=named)
+    named = {"a": "ran too long"} if condemned else {}
+    eviction = journal.eviction("me", reason=REASON, counted=counted, condemned=named)
     found = (bool(eviction.finished), bool(eviction.forfeited), bool(eviction.interrupted))
     if finished:
         assert found == (True, False, False)
-    elif at_most_once or overdue:
+    elif at_most_once or condemned:
         assert found == (False, True, False)
     else:
         assert found == (False, False, counted)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from celeriac.engine.notices import (
     NoticePipe,
@@ -65,3 +68,23 @@ def test_no_program_that_a_task_starts_inherits_the_pipe() -> None:
 def pipe_ends() -> list[int]:
     numbers = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
     return [number for number in numbers if Path(f"/proc/self/fd/{number}").is_fifo()]
+
+
+@pytest.mark.parametrize(
+    "notice",
+    [
+        Revoked([5]),  # type: ignore[list-item]
+        TimeLimits("job", "soon", None),  # type: ignore[arg-type]
+        RateLimit("job", [1]),  # type: ignore[arg-type]
+        Queues((5,)),  # type: ignore[arg-type]
+        Revoked(["\ud800"]),
+        TimeLimits("job", 10**400, None),
+    ],
+    ids=ascii,
+)
+def test_what_a_shard_could_not_read_is_refused_where_it_is_sent(notice: Any) -> None:
+    pipe = NoticePipe()
+    with pytest.raises(TypeError, match="not to be told"):
+        pipe.send(notice)
+    pipe.send(Revoked(["1"]))
+    assert pipe.read() == [Revoked(["1"])]

@@ -21,7 +21,7 @@ from celeriac.core.executor import Bury, Outcome, Release
 from celeriac.core.lease import Claimed, Eviction, Lease
 from celeriac.core.message import Message
 from celeriac.core.settings import Settings
-from celeriac.engine import shard as shard_module
+from celeriac.engine import outage as outage_module
 from celeriac.engine.note import Note, read_notes
 from celeriac.engine.shard import Shard
 from celeriac.engine.solo import Solo
@@ -243,7 +243,7 @@ def test_a_signal_ends_a_wait_for_messages_at_once() -> None:
 
 
 def test_a_signal_ends_a_wait_for_the_broker_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_module, "_RETRY_FIRST", 600.0)
+    monkeypatch.setattr(outage_module, "FIRST_PAUSE", 600.0)
     broker = FlakyBroker(MemoryBroker())
     broker.away = True
     shard = make_shard(broker, PlainExecutor())

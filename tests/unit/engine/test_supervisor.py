@@ -368,6 +368,12 @@ def test_says_when_it_wants_to_be_ticked(worker: Worker) -> None:
     assert worker.supervisor.pause == pytest.approx(0.02)
 
 
+def test_does_not_go_round_in_circles_while_the_broker_is_away(worker: Worker) -> None:
+    worker.broker.away = True
+    worker.supervisor.tick()
+    assert worker.supervisor.pause > 0.01
+
+
 def test_terminates_the_job_that_was_named_and_no_other(worker: Worker) -> None:
     worker.supervisor.resize(2)
     worker.supervisor.start()

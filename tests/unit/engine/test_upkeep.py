@@ -161,6 +161,19 @@ def test_what_died_too_often_is_buried_told_and_recorded(
     assert recorder.payloads == [b"a"]
 
 
+def test_after_an_outage_others_get_a_leases_time_to_renew(
+    reaper: Reaper, broker: FlakyBroker, clock: Clock
+) -> None:
+    broker.inner.send([message("a")])
+    broker.inner.claim(["q"], 1, owner="cut off", lease_for=6)
+    clock.now += 7
+    reaper.hold_off(clock.now)
+    reaper.tick(clock.now + 6.9)
+    assert stats(broker) == QueueStats(leased=1)
+    reaper.tick(clock.now + 7.0)
+    assert stats(broker) == QueueStats(ready=1)
+
+
 def test_a_dead_shards_leases_go_where_its_journal_says(
     reaper: Reaper, broker: FlakyBroker, happened: list[Event], recorder: Recorder
 ) -> None:

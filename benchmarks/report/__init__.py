@@ -1,0 +1,1 @@
+"""What a run leaves behind: raw numbers with their setting, tables, and pictures made from the numbers."""

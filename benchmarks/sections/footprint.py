@@ -1,0 +1,44 @@
+"""What a worker takes: time to its first task, and memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from contenders.lineup import Contender
+from rig.stage import open_stage
+from sections.full_queue import drain
+from sections.section import Column, Effort, Sample, Section
+
+__all__ = ["FOOTPRINT"]
+
+_SECONDS = 0.5
+
+
+def measure(contender: Contender, number: int, effort: Effort) -> Iterator[Sample]:
+    with open_stage(contender) as stage, stage.producer() as producer:
+        started = time.monotonic()
+        with stage.start_worker() as worker:
+            first, _ = worker.wait_until(lambda runs: runs > 0)
+            worker.wait_until(stage.is_settled)
+            drain(stage, worker, producer, contender.tasks(effort.seconds(_SECONDS)))
+            values = {
+                "startup": first - started,
+                "pss": float(worker.family.pss),
+                "processes": float(len(worker.family.pids)),
+            }
+    yield Sample(contender.name, number, "after some tasks", values)
+
+
+FOOTPRINT = Section(
+    name="footprint",
+    title="What a worker takes",
+    note="PSS of all its processes; start-up is from the command to the first task done, which was waiting.",
+    columns=(
+        Column("PSS MB", "pss", ".1f", factor=1e-6),
+        Column("start-up s", "startup", ".2f"),
+        Column("processes", "processes"),
+    ),
+    seconds=3,
+    measure=measure,
+)

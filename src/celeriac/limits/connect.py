@@ -1,0 +1,56 @@
+"""Turns a URL into the store of locks and gates that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from celeriac.brokers.connect import parse_sqlite_url, scheme_of
+from celeriac.core.errors import ConfigurationError
+from celeriac.limits.memory_store import MemoryStore
+from celeriac.limits.redis_store import RedisStore, unix_url
+from celeriac.limits.sqlite_store import SqliteStore
+from celeriac.limits.store import LimitStore
+
+__all__ = ["has_store", "open_store"]
+
+
+def open_store(url: str, options: Mapping[str, Any] | None = None) -> LimitStore:
+    """Return the store for the URL; nothing is connected before its first call.
+
+    ``options`` are Celery's ``broker_transport_options``. A broker's URL names the store beside it.
+    Raises :class:`ConfigurationError` for a URL that names no store.
+    """
+    if not has_store(url):
+        raise ConfigurationError(
+            f"unique=, max_concurrency= and global_rate_limit= need a store that all processes share, and "
+            f"{url!r} is none: set limits_url to a redis:// or sqlite:// URL"
+        )
+    return _STORES[scheme_of(url)](url, options or {})
+
+
+def has_store(url: str) -> bool:
+    """Whether the URL names a store."""
+    return scheme_of(url) in _STORES
+
+
+def _open_sqlite(url: str, _options: Mapping[str, Any]) -> LimitStore:
+    address = parse_sqlite_url(url)
+    return SqliteStore(address.path.with_name(f"{address.path.name}.limits"))
+
+
+def _open_redis_socket(url: str, options: Mapping[str, Any]) -> LimitStore:
+    return RedisStore.from_options(unix_url(url), options)
+
+
+def _open_memory(_url: str, _options: Mapping[str, Any]) -> LimitStore:
+    return MemoryStore()
+
+
+_STORES: Final[Mapping[str, Callable[[str, Mapping[str, Any]], LimitStore]]] = {
+    "redis": RedisStore.from_options,
+    "rediss": RedisStore.from_options,
+    "redis+socket": _open_redis_socket,
+    "sqlite": _open_sqlite,
+    "memory": _open_memory,
+}
