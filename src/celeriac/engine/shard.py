@@ -171,12 +171,12 @@ class Shard:
         self._keeper.unstarted.extend(leases)
         self._keeper.batch_begins()
         try:
-            ran = self._run_unstarted()
+            ran = self._run_unstarted(begun + self._settings.engine_giveback_seconds)
         finally:
             self._keeper.batch_ended()
         self._size.learn(ran, time.monotonic() - begun)
 
-    def _run_unstarted(self) -> int:
+    def _run_unstarted(self, overdue: float) -> int:
         keeper, settler, wear, run = self._keeper, self._settler, self._wear, self._runner.run
         unstarted, ran = keeper.unstarted, 0
         while not self._stopping and not wear.out:
@@ -196,6 +196,8 @@ class Shard:
             keeper.running_since = now = time.monotonic()
             if now >= settler.due:
                 settler.settle()
+                if now >= overdue:
+                    keeper.give_back()  # they take longer than those by which the batch was sized
         return ran
 
     def _on_slow(self) -> None:
