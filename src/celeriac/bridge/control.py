@@ -138,7 +138,7 @@ def revoke_by_stamped_headers(
 ) -> Answer:
     """Let the tasks with one of these stamps not start; with ``terminate``, kill those that run."""
     pairs = [header.split("=")[:2] for header in headers] if isinstance(headers, list) else headers.items()
-    stamps = {name: [str(value) for value in maybe_list(values)] for name, values in pairs}
+    stamps = {name: maybe_list(values) or [] for name, values in pairs}
     _engine(state).tell(StampsRevoked(stamps))
     _show_running(state)
     command = Panel.data["revoke_by_stamped_headers"]

@@ -82,7 +82,7 @@ class Orders:
         self.attentive = bool(self.events.wanted or len(state.revoked) or state.revoked_stamps)
 
 
-def revoke_stamps(stamps: dict[str, list[str]]) -> None:
+def revoke_stamps(stamps: dict[str, list[Any]]) -> None:
     """Add to the stamps whose tasks must not start."""
     for header, values in stamps.items():
         known = state.revoked_stamps.setdefault(header, [])
