@@ -37,7 +37,7 @@ class Revoked(msgspec.Struct, frozen=True, tag=True):
 
 
 class StampsRevoked(msgspec.Struct, frozen=True, tag=True):
-    """Jobs that carry one of these values under one of these names must not start."""
+    """Jobs that carry one of these values under one of these names must not start; no others as yet."""
 
     stamps: dict[str, list[Any]]
 
