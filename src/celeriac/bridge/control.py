@@ -9,6 +9,7 @@ from celery.app.utils import filter_hidden_settings
 from celery.exceptions import InvalidTaskError
 from celery.utils.functional import maybe_list
 from celery.utils.serialization import jsonify
+from celery.worker import state as worker_state
 from celery.worker.control import Panel
 from kombu.utils.encoding import safe_repr
 
@@ -138,8 +139,12 @@ def revoke_by_stamped_headers(
 ) -> Answer:
     """Let the tasks with one of these stamps not start; with ``terminate``, kill those that run."""
     pairs = [header.split("=")[:2] for header in headers] if isinstance(headers, list) else headers.items()
-    stamps = {name: [str(value) for value in maybe_list(values)] for name, values in pairs}
-    _engine(state).tell(StampsRevoked(stamps))
+    stamps = {name: list(maybe_list(values) or ()) for name, values in pairs}
+    revoked = {name: list(maybe_list(values)) for name, values in worker_state.revoked_stamps.items()}
+    for name, values in stamps.items():
+        known = revoked.setdefault(name, [])
+        known += [value for value in values if value not in known]
+    _engine(state).tell(StampsRevoked(revoked))
     _show_running(state)
     command = Panel.data["revoke_by_stamped_headers"]
     return command(state, dict(stamps), terminate=terminate, signal=signal, **options)

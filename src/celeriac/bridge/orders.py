@@ -12,7 +12,7 @@ from celeriac.bridge.task_events import TaskEvents
 from celeriac.engine.notices import AnyNotice, RateLimit, Revoked, StampsRevoked, TimeLimits
 from celeriac.engine.notices import TaskEvents as EventsNotice
 
-__all__ = ["Orders", "revoke_stamps"]
+__all__ = ["Orders"]
 
 
 class Orders:
@@ -50,7 +50,7 @@ class Orders:
         if isinstance(notice, Revoked):
             state.revoked.update(list(notice.ids))
         elif isinstance(notice, StampsRevoked):
-            revoke_stamps(notice.stamps)
+            self._revoke_stamps(notice.stamps)
         elif isinstance(notice, EventsNotice):
             self.events.wanted = notice.wanted
         elif isinstance(notice, TimeLimits) and (task := self._app.tasks.get(notice.name)) is not None:
@@ -81,9 +81,9 @@ class Orders:
     def _decide(self) -> None:
         self.attentive = bool(self.events.wanted or len(state.revoked) or state.revoked_stamps)
 
-
-def revoke_stamps(stamps: dict[str, list[str]]) -> None:
-    """Add to the stamps whose tasks must not start."""
-    for header, values in stamps.items():
-        known = state.revoked_stamps.setdefault(header, [])
-        known.extend(value for value in values if value not in known)
+    @staticmethod
+    def _revoke_stamps(stamps: dict[str, list[Any]]) -> None:
+        # Never empty in between: threads of this process read it.
+        state.revoked_stamps.update(stamps)
+        for name in [name for name in state.revoked_stamps if name not in stamps]:
+            del state.revoked_stamps[name]

@@ -95,6 +95,8 @@ class FastAMQP(AMQP):
         if batch is not None:
             batch.add(prepared.message, prepared.retry_policy)
         else:
+            if not options.get("ignore_result"):
+                self.app.backend.on_task_call(producer, prepared.task_id)
             self.batches.make_way()
             self._send((prepared.message,), prepared.retry_policy)
         result = (options.get("result_cls") or self.app.AsyncResult)(prepared.task_id)
