@@ -87,12 +87,13 @@ def _facts(db: Connection, gate: Gate, task_id: str, now: float) -> Facts:
         next_free = None if oldest is None else cell_leaves(oldest, gate.window)
     else:
         db.execute(SQL["forget_held"], (gate.key, now))
-        used, holds = db.execute(SQL["used_places"], (gate.key, task_id)).fetchone()
+        places, own = db.execute(SQL["used_places"], (task_id, gate.key)).fetchone()
+        used, holds = places - own, bool(own)
     return Facts(
         used=used,
         next_free=next_free,
         typical=_one(db, "typical", gate.key),
-        waits=place is not None or bool(holds),
+        waits=place is not None or holds,
         rank=_one(db, "before", gate.key, _BEHIND_ALL if place is None else place),
         overdue=_one(db, "overdue", gate.key, now, task_id),
     )
@@ -107,9 +108,9 @@ def _pass(db: Connection, gate: Gate, task_id: str, now: float) -> None:
 
 
 def _wait(db: Connection, gate: Gate, verdict: Verdict, task_id: str, due: float) -> None:
-    known = db.execute(SQL["wait_on"], (gate.key, task_id, due)).rowcount
+    known = db.execute(SQL["wait_on"], (due, gate.key, task_id)).rowcount
     if not known and not verdict.passes:
-        db.execute(SQL["line_up"], (gate.key, task_id, due))
+        db.execute(SQL["line_up"], (gate.key, task_id, due, gate.key))
 
 
 def _one(db: Connection, statement: str, *values: object) -> Any:
