@@ -85,6 +85,11 @@ class Worker(StockWorker):
         super().setup_defaults(*args, **kwargs)
         self.pool_cls = chosen_pool(self.pool_cls, engine_pool, self.app.conf.worker_pool)
 
+    def on_after_init(self, **kwargs: Any) -> None:
+        chosen = self.pool_cls
+        super().on_after_init(**kwargs)
+        self.pool_cls = chosen  # before 5.7 Celery sets up its defaults once more
+
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
         try:
