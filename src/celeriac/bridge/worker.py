@@ -92,14 +92,15 @@ class Worker(StockWorker):
 
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
+        self.stock_reason = reason_for_stock_worker(self)
+        if self.stock_reason is None:
+            self.app.time_outs = time_outs(read_settings(self.app))
         try:
             self.app.limits.check()
         except ConfigurationError as error:
             raise _UsageError(str(error)) from None
-        self.stock_reason = reason_for_stock_worker(self)
         if self.stock_reason is None:
             self.Blueprint = self.EngineBlueprint
-            self.app.time_outs = time_outs(read_settings(self.app))
             if given := self.options.get("autoscale"):
                 self.autoscale = _most_and_least(given)
                 self.concurrency = self.autoscale[1]
