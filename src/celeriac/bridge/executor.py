@@ -27,7 +27,7 @@ from kombu.utils.encoding import safe_repr
 
 from celeriac.bridge.kept_loop import tracer
 from celeriac.bridge.limits import NO_LIMITS, TimeLimits, is_limit, soft_time_limit
-from celeriac.bridge.lost import announce_overdue, retry_lost, send_failure
+from celeriac.bridge.lost import announce_overdue, asks_for_retry, retry_lost, send_failure
 from celeriac.bridge.orders import Orders
 from celeriac.bridge.requests import acks_on_failure, stock_request
 from celeriac.bridge.running import announce_terminated, describe_running
@@ -83,7 +83,7 @@ class CeleryJob:
         self.payload = payload
         self.expires = headers.get("expires")
         # A retry that its supervisor sends must be the only one to run after the process is lost.
-        self.at_most_once = not task.acks_late or getattr(task, "retry_on_worker_lost", False)
+        self.at_most_once = not task.acks_late or asks_for_retry(task)
         self.time_limit: float | None = hard or task.time_limit
         self.soft_time_limit: float | None = soft or task.soft_time_limit
         self.due: float | None = None

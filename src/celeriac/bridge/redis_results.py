@@ -100,7 +100,7 @@ class RedisResults(RedisBackend):
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         json = self.serializer == "json" and registry._encoders["json"][2] is kombu_dumps
-        self._json = JSONEncoder() if json and not self.compression else None
+        self._json = JSONEncoder() if json and not getattr(self, "compression", None) else None
 
     # -- Holding back
 
