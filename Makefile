@@ -8,7 +8,7 @@ SERVERS := $(VENV)/.servers
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
 
-.PHONY: help demo test simulate chaos check lint types bench bench-report compatibility celery-suite screenshots packages lock clean
+.PHONY: help demo test simulate chaos soak check lint types bench bench-report compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ simulate: $(READY) ## Run a million seeded schedules of faults in virtual time; 
 
 chaos: $(READY) $(SERVERS) ## Kill workers a thousand times, at every named step, and judge by a ledger
 	$(BIN)/python -m tests.chaos --json benchmarks/results/chaos.json $(ARGS)
+
+soak: $(READY) $(SERVERS) ## Run workers under a mixed load for half an hour, and see whether anything grows
+	$(BIN)/python -m tests.soak --json benchmarks/results/soak.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py
