@@ -50,6 +50,7 @@ def main(
     totals = _run(console, run)
     console.print(_table(totals, run.first, run.took))
     if file is not None:
+        run.save()
         console.print(f"Summary: {file}")
     if totals.violations:
         _replay(console, min(totals.violations))

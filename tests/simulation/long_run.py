@@ -62,9 +62,10 @@ class LongRun:
                 self.totals.merge(part)
                 yield self.totals
             self.took += time.monotonic() - began
-            self._save()
+            self.save()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write down what there is."""
         if self._file is not None:
             options = {"first": self.first, "schedules": self.totals.schedules, "processes": self._processes}
             write_run(self._file, options, {"took_seconds": round(self.took, 1), **self.totals.as_json()})
