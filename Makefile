@@ -8,7 +8,7 @@ SERVERS := $(VENV)/.servers
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
 
-.PHONY: help demo test simulate chaos check lint types bench bench-report compatibility celery-suite screenshots packages lock clean
+.PHONY: help demo test simulate chaos soak check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ simulate: $(READY) ## Run a million seeded schedules of faults in virtual time; 
 
 chaos: $(READY) $(SERVERS) ## Kill workers a thousand times, at every named step, and judge by a ledger
 	$(BIN)/python -m tests.chaos --json benchmarks/results/chaos.json $(ARGS)
+
+soak: $(READY) $(SERVERS) ## Run workers under a mixed load for half an hour, and see whether anything grows
+	$(BIN)/python -m tests.soak --json benchmarks/results/soak.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py
@@ -41,6 +44,9 @@ bench: $(PEERS)/.ready $(SERVERS) ## Measure against stock Celery, Huey, Dramati
 bench-report: $(PEERS)/.ready ## Write the last measurements into docs/performance.md, with pictures
 	$(PEERS)/bin/python benchmarks/write_report.py
 	$(PEERS)/bin/python benchmarks/draw.py
+
+guarantees: $(READY) ## Write the figures of the last chaos, simulation and soak into docs/guarantees.md
+	$(BIN)/python -m tests.guarantees
 
 compatibility: $(READY) ## Write docs/compatibility.md from the tests' marks and from Celery itself
 	$(BIN)/python -m tests.compatibility

@@ -60,6 +60,7 @@ class RedisServer:
             [program, *self._options()],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for whoever uses it
         )
         wait_until(self._answers, what=f"redis-server on port {self.port}")
 

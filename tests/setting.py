@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["write_run"]
+__all__ = ["commit", "write_run"]
 
 
 def write_run(file: Path, options: dict[str, Any], figures: dict[str, Any]) -> None:
@@ -18,7 +18,7 @@ def write_run(file: Path, options: dict[str, Any], figures: dict[str, Any]) -> N
     file.parent.mkdir(parents=True, exist_ok=True)
     setting = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit(),
         "cores": len(os.sched_getaffinity(0)),
         "load_at_the_end": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()}",
@@ -28,7 +28,8 @@ def write_run(file: Path, options: dict[str, Any], figures: dict[str, Any]) -> N
     file.write_text(json.dumps({"setting": setting, **figures}, indent=1) + "\n")
 
 
-def _commit() -> str:
+def commit() -> str:
+    """What is checked out, with a mark if it was changed since."""
     command = ["git", "describe", "--always", "--dirty"]
     git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     return git.stdout.strip() or "unknown"

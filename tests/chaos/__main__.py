@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -44,6 +45,8 @@ _ENOUGH = 20
 def main(kills: int, seed: int, broker: str, file: Path | None, keep: Path | None) -> None:
     """Kill, stop and cut off workers at every named step; count what was lost.
 
+    The first Ctrl-C lets it judge what was met so far.
+
     Example: python -m tests.chaos --kills 200 --broker sqlite
     """
     console = Console() if sys.stdout.isatty() else Console(width=120)
@@ -73,12 +76,14 @@ def main(kills: int, seed: int, broker: str, file: Path | None, keep: Path | Non
             "ledger_rows": rows,
             **msgspec.to_builtins(verdict),
         }
-        write_run(file, {"kills": kills, "seed": seed, "broker": broker}, figures)
+        write_run(file, {"kills": sum(campaign.met.values()), "seed": seed, "broker": broker}, figures)
         console.print(f"Figures: {file}")
     sys.exit(1 if verdict.broken else 0)
 
 
 def _meet_all(console: Console, campaign: Campaign, planned: list[tuple[str, str]]) -> None:
+    interrupted = threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(1) if interrupted.is_set() else interrupted.set())
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -93,7 +98,7 @@ def _meet_all(console: Console, campaign: Campaign, planned: list[tuple[str, str
             progress.update(task, description=f"{fault}, {step}".ljust(32))
             campaign.meet(step, fault)
             progress.advance(task)
-            if len(campaign.unexpected) >= _ENOUGH:
+            if interrupted.is_set() or len(campaign.unexpected) >= _ENOUGH:
                 break
 
 

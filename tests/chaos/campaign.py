@@ -44,7 +44,7 @@ _SHARD = (
     "out of memory",
     "restart broker",
 )
-_SUPERVISOR = ("kill process", "kill node", "stop process", "stop node", "restart broker")
+_SUPERVISOR = ("kill process", "kill node", "stop process", "stop node", "out of memory", "restart broker")
 #: The faults of each step; each is met before and after it.
 STEPS: dict[str, tuple[str, ...]] = {
     "claim": _SHARD,

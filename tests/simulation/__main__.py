@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import click
@@ -20,8 +19,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from tests.setting import write_run
-from tests.simulation.many import Totals, run_many, trace_of
+from tests.simulation.long_run import LongRun
+from tests.simulation.many import Totals, trace_of
 
 #: So many failing seeds are enough to look at.
 _ENOUGH = 10
@@ -34,7 +33,10 @@ _CORES = len(os.sched_getaffinity(0))
 @click.option("--processes", default=_CORES, type=click.IntRange(min=1), help="How many at a time.")
 @click.option("--seed", type=click.IntRange(min=0), help="Run only this one, and show what happens in it.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Where the summary goes.")
-def main(schedules: int, first: int, processes: int, seed: int | None, file: Path | None) -> None:
+@click.option("--go-on", is_flag=True, help="Go on where the run ended that wrote the summary.")
+def main(
+    schedules: int, first: int, processes: int, seed: int | None, file: Path | None, go_on: bool
+) -> None:
     """Run the engine through seeded schedules of crashes, delays, skewed clocks and reordering.
 
     Example: python -m tests.simulation --schedules 10000 --processes 2
@@ -42,13 +44,13 @@ def main(schedules: int, first: int, processes: int, seed: int | None, file: Pat
     console = Console() if sys.stdout.isatty() else Console(width=120)
     if seed is not None:
         sys.exit(_replay(console, seed))
-    began = time.monotonic()
-    totals = _run(console, first, schedules, processes)
-    took = time.monotonic() - began
-    console.print(_table(totals, first, took))
+    run = LongRun(first, schedules, processes, file)
+    if go_on:
+        run.take_up()
+    totals = _run(console, run)
+    console.print(_table(totals, run.first, run.took))
     if file is not None:
-        options = {"first": first, "schedules": schedules, "processes": processes}
-        write_run(file, options, {"took_seconds": round(took, 1), **totals.as_json()})
+        run.save()
         console.print(f"Summary: {file}")
     if totals.violations:
         _replay(console, min(totals.violations))
@@ -56,8 +58,7 @@ def main(schedules: int, first: int, processes: int, seed: int | None, file: Pat
         sys.exit(1)
 
 
-def _run(console: Console, first: int, schedules: int, processes: int) -> Totals:
-    totals = Totals()
+def _run(console: Console, run: LongRun) -> Totals:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -67,13 +68,12 @@ def _run(console: Console, first: int, schedules: int, processes: int) -> Totals
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, refresh_per_second=2, transient=True) as progress:
-        task = progress.add_task("schedules", total=schedules)
-        for some in run_many(first, schedules, processes):
-            totals.merge(some)
+        task = progress.add_task("schedules", total=run.schedules, completed=run.totals.schedules)
+        for totals in run.go():
             progress.update(task, completed=totals.schedules)
             if len(totals.violations) >= _ENOUGH:
                 break
-    return totals
+    return run.totals
 
 
 def _replay(console: Console, seed: int) -> int:

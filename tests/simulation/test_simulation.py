@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from celeriac.brokers.memory import MemoryBroker
+from tests.simulation import long_run
+from tests.simulation.long_run import LongRun
 from tests.simulation.many import Totals, first_violation, run_many, trace_of
 from tests.simulation.mutants import BROKERS, ENGINES, broken_broker, broken_engine
 from tests.simulation.plan import FAULTS, STEPS
@@ -41,6 +44,20 @@ def test_the_schedules_reach_every_step_and_inject_every_fault(totals: Totals) -
     assert totals.injected["request of the dead"] > 20
     assert totals.repeats > SCHEDULES / 20
     assert totals.dead > SCHEDULES / 20
+
+
+def test_an_interrupted_run_goes_on_where_its_summary_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_run, "SAVE_EVERY", 60)
+    whole, interrupted = (LongRun(7, 200, 1, tmp_path / name) for name in ("whole", "interrupted"))
+    list(whole.go())
+    next(totals for totals in interrupted.go() if totals.schedules > 130)
+    resumed = LongRun(0, 200, 1, tmp_path / "interrupted")
+    resumed.take_up()
+    assert (resumed.first, resumed.totals.schedules) == (7, 120)
+    list(resumed.go())
+    assert resumed.totals == whole.totals
 
 
 def test_a_seed_always_does_the_same() -> None:

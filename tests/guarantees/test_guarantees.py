@@ -1,0 +1,69 @@
+"""The figures in docs/guarantees.md are those of the last runs, and tell of what was broken."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.tripwires import FAULTS
+from tests.guarantees.page import DOCUMENT, filled_in, text
+from tests.guarantees.runs import RESULTS, Runs
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the figures that a test may change."""
+    for file in ("chaos.json", "simulation.json"):
+        shutil.copy(RESULTS / file, tmp_path)
+    return tmp_path
+
+
+def change(file: Path, **figures: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | figures))
+
+
+def test_the_committed_figures_are_those_of_the_last_runs() -> None:
+    committed = DOCUMENT.read_text()
+    assert committed == filled_in(committed, Runs.read()), "run make guarantees"
+
+
+def test_a_run_that_was_not_made_is_told(folder: Path) -> None:
+    assert "`make soak`, SQLite | not yet" in text(Runs.read(folder))
+
+
+def test_every_fault_of_the_runs_has_its_row(folder: Path) -> None:
+    runs = Runs.read(folder)
+    chaos = runs.chaos["Redis"]
+    assert chaos is not None
+    assert runs.simulation is not None
+    page = text(runs)
+    assert _sum(page, "chaos, Redis") == chaos.met == sum(chaos.of_fault(fault) for fault in FAULTS)
+    assert _sum(page, "simulated") == sum(runs.simulation.injected.values())
+
+
+def _sum(page: str, heading: str) -> int:
+    """The sum of a column of the table of faults, whose cells are like ``1,234, kept``."""
+    headings, _, *rows = (line.split(" | ") for line in page.split("\n\n")[1].splitlines())
+    column = [cell.strip(" |") for cell in headings].index(heading)
+    cells = [row[column].strip(" |").rpartition(",")[0].replace(",", "") for row in rows]
+    return sum(int(cell) for cell in cells if cell)
+
+
+def test_a_broken_promise_shows(folder: Path) -> None:
+    assert "**broken**" not in text(Runs.read(folder))
+    change(folder / "chaos.json", lost=["late 1"], beyond=["late 2", "late 3"], repeated=9)
+    change(folder / "simulation.json", violations={"17": "lost"})
+    page = text(Runs.read(folder))
+    row = next(line for line in page.splitlines() if line.startswith("| `make chaos`, Redis"))
+    assert row.endswith("| 7 | 1 | 2 | 0 | 0 |")
+    assert next(line for line in page.splitlines() if "virtual time" in line).endswith("| 0 | 0 | 0 | 1 |")
+    assert page.count("**broken**") > len(FAULTS)
+
+
+def test_a_document_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="lacks"):
+        filled_in("# Guarantees", Runs.read())
