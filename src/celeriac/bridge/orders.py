@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from celery.utils.time import rate
@@ -13,6 +14,9 @@ from celeriac.engine.notices import AnyNotice, RateLimit, Revoked, StampsRevoked
 from celeriac.engine.notices import TaskEvents as EventsNotice
 
 __all__ = ["Orders"]
+
+#: Every worker is told of every termination, and runs few of the tasks itself.
+_TERMINATIONS_MAX = 1000
 
 
 class Orders:
@@ -36,6 +40,12 @@ class Orders:
             for task in app.tasks.values():
                 self._limit(task.name, task.rate_limit)
         self._decide()
+
+    def remember_terminations(self, ids: Sequence[str], signum: int) -> None:
+        """Know, when the process of one of these is dead, what it was terminated with."""
+        self.terminations.update(dict.fromkeys(ids, signum))
+        while len(self.terminations) > _TERMINATIONS_MAX:
+            del self.terminations[next(iter(self.terminations))]
 
     def for_shard(self) -> Orders:
         """Return the same for a shard, in its own process or in this one."""
