@@ -97,6 +97,8 @@ class RedisResults(RedisBackend):
         #: The process that holds results; a task's own forked child does not.
         self._holder: int | None = None
         self._extended = True
+        #: Before 5.7 Celery keeps failures as long as everything else.
+        self._failure_expires = getattr(self, "failure_expires", self.expires)
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         json = self.serializer == "json" and registry._encoders["json"][2] is kombu_dumps
@@ -134,7 +136,7 @@ class RedisResults(RedisBackend):
         if len(value) > LARGE:
             self._store_held_first()
             return super()._store_result(task_id, result, state, traceback, request=request, **kwargs)
-        expires = self.failure_expires if state == states.FAILURE else self.expires
+        expires = self._failure_expires if state == states.FAILURE else self.expires
         self._keep(self.get_key_for_task(task_id), _Held(value, expires or 0, state))
         return result
 
