@@ -20,7 +20,7 @@ from celeriac.core.lease import DeadLetter
 from tests.servers import RedisServer, wait_until
 from tests.soak.books import Books, Kill, balance
 from tests.soak.store import measure
-from tests.soak.trend import Finding, Point, judge
+from tests.soak.trend import Finding, Point, by_life, judge
 from tests.soak.vitals import Vitals, look
 from tests.stage import Stage
 from tests.workers import ROOT, WorkerProcess
@@ -31,6 +31,8 @@ __all__ = ["Settings", "Soak"]
 STEADY, RECYCLED = "steady", "recycled"
 #: Tasks after which the process of the second worker is replaced.
 TASKS_EACH = 200
+#: Revoked ids that a worker remembers (Celery: 50,000), so that their number is steady.
+REVOKES = 100
 #: Seconds in which everything is done once nothing is published any more, and a worker ends when told to.
 DONE_WITHIN = 60.0
 
@@ -56,8 +58,10 @@ class Soak:
         self.wrong: list[str] = []
         #: What was measured, by part and quantity.
         self.series: defaultdict[tuple[str, str], list[Point]] = defaultdict(list)
-        #: Processes that have been seen in each part.
-        self.pids: defaultdict[str, set[int]] = defaultdict(set)
+        #: Seconds since the start at which each part was first seen in a new process.
+        self.lives: defaultdict[str, list[float]] = defaultdict(list)
+        #: These processes.
+        self.pids: defaultdict[str, list[int]] = defaultdict(list)
         #: Seconds of it that each part has used.
         self.processor: dict[str, float] = {}
         self.exit_codes: dict[str, int] = {}
@@ -113,7 +117,7 @@ class Soak:
     def findings(self) -> list[Finding]:
         """What became of each quantity of each part."""
         found = [
-            judge(part, quantity, points, self.settings.lasts)
+            judge(part, quantity, by_life(points, self.lives[part]), self.settings.lasts)
             for (part, quantity), points in sorted(self.series.items())
         ]
         return [finding for finding in found if finding is not None]
@@ -129,7 +133,9 @@ class Soak:
         proportional = 0
         for part, pid in self._parts():
             if vitals := look(pid):
-                self.pids[part].add(pid)
+                if pid not in self.pids[part][-1:]:
+                    self.pids[part].append(pid)
+                    self.lives[part].append(now)
                 self._keep(now, part, vitals)
                 self.processor[part] = vitals.processor  # a parent counts what its ended children have used
                 proportional += vitals.proportional if part != "producer" else 0
@@ -187,7 +193,11 @@ class Soak:
 
     def _start_worker(self, name: str, shards: int, tasks_each: int) -> WorkerProcess:
         options = ["-c", str(shards), "-n", f"{name}@soak", "-E", "-l", "warning"]
-        environment = {**self.stage.environment(), "TASKS_EACH": str(tasks_each)}
+        environment = {
+            **self.stage.environment(),
+            "TASKS_EACH": str(tasks_each),
+            "CELERY_WORKER_REVOKES_MAX": str(REVOKES),
+        }
         return WorkerProcess("tests.soak.app", options, environment, self.stage.folder / f"{name}.log")
 
     def _wait_for_shards(self, name: str, number: int) -> None:

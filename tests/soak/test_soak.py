@@ -13,7 +13,7 @@ from tests.servers import RedisServer
 from tests.soak.books import Kill, balance
 from tests.soak.picture import draw
 from tests.soak.soak import Settings, Soak
-from tests.soak.trend import Point, by_minute, judge, slope, warm_up
+from tests.soak.trend import Point, by_life, by_minute, judge, slope, warm_up
 from tests.workers import Ledger
 
 HALF_AN_HOUR = 1800.0
@@ -45,11 +45,15 @@ def test_a_leak_of_one_id_a_task_is_refused_and_noise_is_not(seed: int) -> None:
     assert leaking.growth == pytest.approx(LEAK, rel=0.2)
 
 
-def test_processes_that_come_and_go_are_no_leak() -> None:
-    sawtooth = [(at, value + at % 60 * 100) for at, value in series()]
-    found = judge("shard that is killed", "memory", sawtooth, HALF_AN_HOUR)
+@pytest.mark.parametrize(("kept_by_its_parent", "flat"), [(0.0, True), (LEAK, False)])
+def test_processes_that_come_and_go_are_no_leak_unless_each_is_larger(
+    kept_by_its_parent: float, flat: bool
+) -> None:
+    began = [float(at) for at in range(0, int(HALF_AN_HOUR), 60)]
+    sawtooth = [(at, value + at % 60 * 100) for at, value in series(kept_by_its_parent)]
+    found = judge("shard that is killed", "memory", by_life(sawtooth, began), HALF_AN_HOUR)
     assert found is not None
-    assert found.flat is True
+    assert found.flat is flat
 
 
 @pytest.mark.parametrize(("quantity", "kept"), [("descriptors", 0.1), ("threads", 0.1)])

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
+from math import inf
 from statistics import median
 
 import msgspec
 
-__all__ = ["LIMITS", "SHORTEST", "Finding", "Limit", "Point", "by_minute", "judge", "slope", "warm_up"]
+__all__ = [
+    "LIMITS",
+    "SHORTEST",
+    "Finding",
+    "Limit",
+    "Point",
+    "by_life",
+    "by_minute",
+    "judge",
+    "slope",
+    "warm_up",
+]
 
 #: Seconds since the start, and what was measured.
 Point = tuple[float, float]
@@ -32,7 +44,7 @@ class Limit(msgspec.Struct, frozen=True):
 _MEMORY = Limit("KiB", by_the_hour=2048)
 LIMITS = {
     "memory": _MEMORY,
-    "shared out": Limit("KiB", by_the_hour=2 * 2048),  # of five processes, two of which come and go
+    "shared out": Limit("KiB", by_the_hour=5 * 2048),  # of five processes
     "keys": Limit("", by_the_hour=600),  # one in ten calls of the rarest kind, if it left a key behind
     "descriptors": Limit("", in_all=2),  # a connection that happens to be open
     "threads": Limit("", in_all=1),
@@ -84,6 +96,14 @@ def judge(part: str, quantity: str, points: Sequence[Point], seconds: float) -> 
 def slope(points: Sequence[Point]) -> float:
     """The median of the slopes between all pairs (Theil and Sen): a quarter of the points may be anything."""
     return median((after - before) / (then - now) for (now, before), (then, after) in combinations(points, 2))
+
+
+def by_life(points: Sequence[Point], began: Sequence[float]) -> Sequence[Point]:
+    """Where many processes followed each other, one point for each: the median of its life."""
+    if len(began) < 8:
+        return points
+    lives = [[p for p in points if since <= p[0] < until] for since, until in pairwise([*began, inf])]
+    return [(median(at for at, _ in life), median(value for _, value in life)) for life in lives if life]
 
 
 def by_minute(points: Sequence[Point]) -> list[float]:

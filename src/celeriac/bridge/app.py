@@ -56,6 +56,11 @@ class Celery(celery.Celery):
         """The worker that ``celery worker`` starts."""
         return self.subclass_with_self("celeriac.bridge.worker:Worker", name="Worker")
 
+    @cached_property
+    def GroupResult(self) -> Any:  # noqa: N802 - Celery's name
+        """What a group returns."""
+        return self.subclass_with_self("celeriac.bridge.group_result:GroupResult")
+
     def owns_transport(self, url: str) -> bool:
         """Whether messages to ``url`` go through a broker of ours, not a transport set by hand."""
         transport = self.conf.broker_transport
