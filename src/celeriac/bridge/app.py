@@ -17,6 +17,7 @@ from celeriac.bridge.bulk import Calls, call_many
 from celeriac.bridge.configuration import read_settings, single_url
 from celeriac.bridge.gatekeeper import Gatekeeper
 from celeriac.bridge.limit_signals import listen
+from celeriac.bridge.patient_retry import with_patient_retry
 from celeriac.bridge.pools import PoolOption
 from celeriac.bridge.task import with_bulk_calls
 from celeriac.bridge.task_limits import TaskLimits
@@ -127,7 +128,7 @@ class Celery(celery.Celery):
 
     def create_task_cls(self) -> Any:
         return self.subclass_with_self(
-            with_bulk_calls(symbol_by_name(self.task_cls)),
+            with_patient_retry(with_bulk_calls(symbol_by_name(self.task_cls))),
             name="Task",
             attribute="_app",
             keep_reduce=True,
