@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SERVERS := $(VENV)/.servers
+# Most tests wait for processes to start and to end: more of them than cores keep both busy.
+JOBS ?= 3
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
 
@@ -17,7 +19,7 @@ demo: $(READY) ## Import orders, kill workers on the way, show that nothing is l
 	$(BIN)/celeriac demo $(ARGS)
 
 test: $(READY) $(SERVERS) ## Run all tests, on real servers where they are installed
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
 simulate: $(READY) ## Run a million seeded schedules of faults in virtual time; ARGS='--seed 7' shows one
 	$(BIN)/python -m tests.simulation --json benchmarks/results/simulation.json $(ARGS)

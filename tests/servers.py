@@ -78,6 +78,12 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self._process is not None, "it does not run"
+        return self._process.pid
+
     def _options(self) -> list[str]:
         place = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         return [*place, "--save", "", "--appendonly", "yes", "--appendfsync", "no", *self.options]

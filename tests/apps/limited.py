@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -86,6 +87,55 @@ def once_started(key: str) -> str:
 def once_and_alone(key: str, until: str | None = None) -> None:
     note(key, "started")
     wait_for(until)
+
+
+async def wait_native(file: str | None) -> None:
+    while file is not None and not Path(file).exists():
+        await asyncio.sleep(0.01)
+
+
+@app.task(bind=True, max_concurrency=Concurrency(3, key=("account",)))
+async def few_native(self: Any, key: str, account: str, seconds: float = 0.0) -> int:
+    note(account, "started")
+    await asyncio.sleep(seconds)
+    note(account, "ended")
+    return int(self.request.retries)
+
+
+@app.task(max_concurrency=1)
+async def alone_native(key: str, until: str | None = None) -> None:
+    note(key, "started")
+    try:
+        await wait_native(until)
+    finally:
+        note(key, "ended")
+
+
+@app.task(global_rate_limit="10/s")
+async def rated_native(key: str) -> None:
+    note(key, "started")
+
+
+@app.task(bind=True, unique=Unique(args=("key",)), max_retries=3)
+async def once_native(self: Any, key: str, until: str | None = None, then: str = "succeed") -> str:
+    note(key, "started")
+    await wait_native(until)
+    if then == "retry" and self.request.retries == 0:
+        raise self.retry(countdown=0.5)
+    if then == "fail":
+        raise ValueError("as asked")
+    return key
+
+
+@app.task
+async def longest_pause(until: str) -> float:
+    """Return the most seconds that the loop was kept from a coroutine that slept for 5 ms."""
+    worst = 0.0
+    while not Path(until).exists():
+        before = time.monotonic()
+        await asyncio.sleep(0.005)
+        worst = max(worst, time.monotonic() - before)
+    return worst
 
 
 @app.task

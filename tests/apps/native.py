@@ -75,9 +75,9 @@ async def remember(result: Any, key: str) -> None:
 
 
 @app.task
-async def remember_error(task_id: str, key: str) -> None:
+async def remember_error(task_id: str) -> None:
     await asyncio.sleep(0)
-    note(key, f"failed {task_id}")
+    note("link", f"failed {task_id}")
 
 
 @app.task

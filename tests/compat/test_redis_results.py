@@ -23,6 +23,7 @@ from redis import Redis
 import celeriac
 from celeriac.bridge import redis_results
 from celeriac.bridge.redis_results import RedisResults
+from celeriac.bridge.redis_waiting import UNASKED
 from celeriac.core.errors import BrokerUnavailable
 from tests.servers import RedisServer, redis_server, wait_until
 from tests.stage import APP, Stage
@@ -381,15 +382,30 @@ def test_a_store_that_is_full_keeps_everything_held(store: RedisResults, server:
 # -- Waiting
 
 
-def test_publishing_does_not_subscribe(make_app: MakeApp, server: Redis) -> None:
+def test_a_process_subscribes_to_few_results_before_it_waits(make_app: MakeApp, server: Redis) -> None:
     app = make_app()
     app.finalize()
+    first = [app.send_task("any") for _ in range(UNASKED)]
+    wait_until(lambda: all(subscribed(server, result.id) for result in first), what="all subscriptions")
     results = [app.send_task("any") for _ in range(3)]
-    assert not any(subscribed(server, result.id) for result in results)
     assert "cmdstat_subscribe" not in _commandstats_since(server, lambda: app.send_task("any"))
+    assert not any(subscribed(server, result.id) for result in results)
     with pytest.raises(ResultTimeout):
         results[0].get(timeout=0.05)
     assert [subscribed(server, result.id) for result in results] == [True, False, False]
+    next_one = app.send_task("any")
+    wait_until(lambda: subscribed(server, next_one.id), what="a subscription after a wait")
+
+
+def test_publishing_does_not_fail_with_the_store(make_app: MakeApp) -> None:
+    with redis_server() as private:
+        app = make_app(backend=private.url)
+        app.finalize()
+        private.stop()
+        result = app.send_task("any")
+        private.start()
+        make_app(celery.Celery, backend=private.url).backend.store_result(result.id, 1, states.SUCCESS)
+        assert result.get(timeout=10) == 1
 
 
 def _commandstats_since(server: Redis, action: Callable[[], Any]) -> set[str]:

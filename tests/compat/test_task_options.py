@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import Celery, chord
+from celery import VERSION, Celery, chord
 from celery.exceptions import (
     MaxRetriesExceededError,
     SoftTimeLimitExceeded,
@@ -370,6 +370,7 @@ def test_a_task_that_was_acked_early_is_lost_with_its_process(either: Either) ->
     assert whats(either, "dies") == ["started"]
 
 
+@pytest.mark.skipif(VERSION < (5, 7), reason="retry_on_worker_lost came with Celery 5.7")
 @pytest.mark.shows("task option", "retry_on_worker_lost", "on_retry")
 @pytest.mark.parametrize("task", ["dies_and_is_retried", "dies_late_and_is_retried"])
 def test_a_task_whose_process_was_lost_is_retried(either: Either, task: str) -> None:

@@ -25,6 +25,7 @@ What Celery {version} has, and what was shown to work with Celeriac's worker. Th
 `make compatibility`: Celery itself says what there is, and each entry names the tests that show it, which all
 pass at every commit. **=** marks a test that does the same with Celery's own worker and expects the same.
 What no test here shows has its reason instead. A thing may be shown and differ in a point: both are counted.
+How Celery's own integration suite fares on both is [a page of its own](celery-suite.md).
 
 | | shown by tests | differs | stock worker takes over | left to Celery's own code | no meaning here |
 |---|---|---|---|---|---|

@@ -16,7 +16,7 @@ import pytest
 from celeriac.core.errors import BrokerUnavailable
 from celeriac.limits.gate import Gate
 from celeriac.limits.memory_store import MemoryStore
-from celeriac.limits.store import LimitStore
+from celeriac.limits.store import LimitStore, Lock
 
 #: A time at which nothing has happened yet; moved by arguments, so that no test waits.
 START = 1_000_000.0
@@ -41,6 +41,21 @@ def enter(
     return store.enter(gates, task, chance=chance, now=now)
 
 
+def lock(store: LimitStore, key: str, holder: str, seconds: float, now: float | None = None) -> str:
+    [present] = store.lock([Lock(key, holder, seconds)], now)
+    return present
+
+
+def extend(store: LimitStore, key: str, holder: str, seconds: float, now: float | None = None) -> bool:
+    [did] = store.extend([Lock(key, holder, seconds)], now)
+    return did
+
+
+def unlock(store: LimitStore, key: str, holder: str) -> bool:
+    [did] = store.unlock([Lock(key, holder)])
+    return did
+
+
 class LimitStoreContract:
     """A subclass opens the store under test."""
 
@@ -59,42 +74,58 @@ class LimitStoreContract:
 
     def test_the_first_holds_until_it_gives_up(self, store: LimitStore) -> None:
         key = fresh("lock")
-        assert store.lock(key, "a", 10, START) == "a"
-        assert store.lock(key, "b", 10, START + 1) == "a"
-        assert not store.unlock(key, "b")
-        assert store.unlock(key, "a")
-        assert not store.unlock(key, "a")
-        assert store.lock(key, "b", 10, START + 1) == "b"
+        assert lock(store, key, "a", 10, START) == "a"
+        assert lock(store, key, "b", 10, START + 1) == "a"
+        assert not unlock(store, key, "b")
+        assert unlock(store, key, "a")
+        assert not unlock(store, key, "a")
+        assert lock(store, key, "b", 10, START + 1) == "b"
 
     def test_a_lock_ends_with_its_time(self, store: LimitStore) -> None:
         key = fresh("lock")
-        store.lock(key, "a", 10, START)
-        assert store.lock(key, "b", 10, START + 9.9) == "a"
-        assert store.lock(key, "b", 10, START + 10) == "b"
-        assert not store.unlock(key, "a")
+        lock(store, key, "a", 10, START)
+        assert lock(store, key, "b", 10, START + 9.9) == "a"
+        assert lock(store, key, "b", 10, START + 10) == "b"
+        assert not unlock(store, key, "a")
 
     def test_its_holder_may_lock_again_and_so_prolongs_it(self, store: LimitStore) -> None:
         key = fresh("lock")
-        store.lock(key, "a", 10, START)
-        assert store.lock(key, "a", 10, START + 5) == "a"
-        assert store.lock(key, "b", 10, START + 14) == "a"
+        lock(store, key, "a", 10, START)
+        assert lock(store, key, "a", 10, START + 5) == "a"
+        assert lock(store, key, "b", 10, START + 14) == "a"
 
     def test_only_a_lock_that_is_held_is_extended(self, store: LimitStore) -> None:
         key = fresh("lock")
-        assert not store.extend(key, "a", 10, START)
-        store.lock(key, "a", 10, START)
-        assert not store.extend(key, "b", 100, START)
-        assert store.extend(key, "a", 100, START + 5)
-        assert store.lock(key, "b", 10, START + 104) == "a"
-        assert not store.extend(key, "a", 100, START + 105)
-        store.unlock(key, "a")
-        assert not store.extend(key, "a", 100, START + 5)
-        assert store.lock(key, "b", 10, START + 5) == "b"
+        assert not extend(store, key, "a", 10, START)
+        lock(store, key, "a", 10, START)
+        assert not extend(store, key, "b", 100, START)
+        assert extend(store, key, "a", 100, START + 5)
+        assert lock(store, key, "b", 10, START + 104) == "a"
+        assert not extend(store, key, "a", 100, START + 105)
+        unlock(store, key, "a")
+        assert not extend(store, key, "a", 100, START + 5)
+        assert lock(store, key, "b", 10, START + 5) == "b"
+
+    def test_many_are_asked_for_at_once_and_the_first_of_two_gets_it(self, store: LimitStore) -> None:
+        taken, mine, short = fresh("lock"), fresh("lock"), fresh("lock")
+        lock(store, taken, "other", 100, START)
+        wanted = [Lock(mine, "a", 10), Lock(taken, "b", 10), Lock(mine, "c", 10), Lock(short, "d", 1)]
+        assert store.lock(wanted, START) == ["a", "other", "a", "d"]
+        assert store.extend([*wanted, Lock(fresh("lock"), "nobody", 10)], START + 5) == [
+            *(True, False, False, False, False)
+        ]
+        assert lock(store, mine, "z", 10, START + 14) == "a"
+        assert store.unlock(wanted[:3]) == [True, False, False]
+        assert lock(store, taken, "z", 10, START + 14) == "other"
+        assert store.lock([], START) == store.extend([], START) == store.unlock([]) == []
+        many = [Lock(fresh("lock"), f"{number}", 60) for number in range(1000)]
+        assert store.lock(many) == [one.holder for one in many]
+        assert all(store.unlock(many))
 
     def test_of_many_at_once_one_gets_the_lock(self, store: LimitStore) -> None:
         key = fresh("lock")
         with ThreadPoolExecutor(8) as threads:
-            holders = list(threads.map(lambda n: store.lock(key, f"{n}", 60), range(40)))
+            holders = list(threads.map(lambda n: lock(store, key, f"{n}", 60), range(40)))
         assert len(set(holders)) == 1
 
     # -- What runs at the same time
@@ -247,8 +278,8 @@ class LimitStoreContract:
             pytest.skip("it belongs to one process")
         gate, key = slots(1), fresh("lock")
         with closing(other):
-            assert store.lock(key, "a", 60) == "a"
-            assert other.lock(key, "b", 60) == "a"
+            assert lock(store, key, "a", 60) == "a"
+            assert lock(other, key, "b", 60) == "a"
             assert store.enter([gate], "a", chance=0) is None
             assert other.enter([gate], "b", chance=0) is not None
 
@@ -261,38 +292,38 @@ class LimitStoreContract:
         if child == 0:
             try:
                 with closing(self.reopen()) as mine:
-                    mine.lock(key, "killed", 1.0)
+                    lock(mine, key, "killed", 1.0)
                     mine.enter([gate], "killed", chance=0)
                     os.kill(os.getpid(), signal.SIGKILL)
             finally:
                 os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-        assert store.lock(key, "mine", 1.0) == "killed"
+        assert lock(store, key, "mine", 1.0) == "killed"
         assert store.enter([gate], "mine", chance=0) is not None
         gone = time.time() + 1.1
         assert store.enter([gate], "mine", chance=0, now=gone) is None
-        assert store.lock(key, "mine", 1.0, gone) == "mine"
+        assert lock(store, key, "mine", 1.0, gone) == "mine"
 
     def test_an_instance_goes_on_in_a_forked_child(self, store: LimitStore) -> None:
         if self.reopen() is None:
             pytest.skip("it belongs to one process")
         key = fresh("lock")
-        store.lock(key, "parent", 60)
+        lock(store, key, "parent", 60)
         child = os.fork()
         if child == 0:
             try:
-                os._exit(0 if store.lock(key, "child", 60) == "parent" else 1)
+                os._exit(0 if lock(store, key, "child", 60) == "parent" else 1)
             finally:
                 os._exit(2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert store.unlock(key, "parent")
+        assert unlock(store, key, "parent")
 
     def test_a_store_that_cannot_be_reached_says_so(self) -> None:
         store = self.unreachable()
         if store is None:
             pytest.skip("it is always there")
         with pytest.raises(BrokerUnavailable):
-            store.lock("key", "me", 1)
+            lock(store, "key", "me", 1)
         with pytest.raises(BrokerUnavailable):
             store.enter([slots(1)], "me", chance=0)
         store.close()

@@ -13,7 +13,7 @@ from celeriac.limits.memory_store import MemoryStore
 from celeriac.limits.redis_store import RedisStore
 from celeriac.limits.sqlite_store import SqliteStore
 from celeriac.limits.store import LimitStore
-from tests.contract.limit_store import LimitStoreContract, fresh
+from tests.contract.limit_store import LimitStoreContract, fresh, lock
 from tests.servers import RedisServer, free_port, redis_server
 
 
@@ -56,24 +56,26 @@ class TestRedisStore(LimitStoreContract):
 def test_a_restarted_server_is_found_again() -> None:
     with redis_server() as server:
         store = RedisStore(server.url)
-        store.lock("before", "a", 60)
+        lock(store, "before", "a", 60)
         server.stop()
         server.start()
-        assert store.lock("after", "a", 60) == "a"
+        assert lock(store, "after", "a", 60) == "a"
 
 
 def test_a_url_names_a_store(tmp_path: Path) -> None:
     assert isinstance(open_store("memory://"), MemoryStore)
     assert isinstance(open_store(f"sqlite:///{tmp_path}/queue.db"), SqliteStore)
     assert isinstance(open_store("redis+socket:///nowhere/redis.sock?virtual_host=1"), RedisStore)
+    assert isinstance(open_store("sentinel://one;sentinel://two", {"master_name": "m"}), RedisStore)
     assert not has_store("amqp://")
+    assert not has_store("redis://one;redis://two")
     with pytest.raises(ConfigurationError, match=r"'amqp://broker' is none: set limits_url to a redis://"):
         open_store("amqp://broker")
 
 
 def test_the_store_beside_a_broker_is_a_file_of_its_own(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/queue.db")
-    store.lock("key", "a", 60)
+    lock(store, "key", "a", 60)
     store.close()
     assert (tmp_path / "queue.db.limits").exists()
     assert not (tmp_path / "queue.db").exists()

@@ -63,7 +63,7 @@ def test_canvas_retries_and_results(stage: Stage, worker: WorkerProcess) -> None
 def test_links_and_signals(stage: Stage, worker: WorkerProcess) -> None:
     sig(stage, "add", 2, 2).apply_async(link=sig(stage, "remember", "link"))
     wait_until(lambda: stage.ledger.count("linked 4", "link") == 1)
-    handlers = [sig(stage, "remember_error", "link"), sig(stage, "handle_error", "link")]
+    handlers = [sig(stage, "remember_error"), sig(stage, "handle_error", "link")]
     failed = sig(stage, "fail", "boom").apply_async(link_error=handlers)
     wait_until(lambda: stage.ledger.count(f"failed {failed.id}", "link") == 1)
     wait_until(lambda: stage.ledger.count("handled boom", "link") == 1)

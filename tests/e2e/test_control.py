@@ -134,7 +134,7 @@ def test_a_terminated_task_is_revoked_and_never_again_run(stage: Stage, remote: 
 @pytest.mark.shows("control command", "revoke_by_stamped_headers")
 @pytest.mark.shows("canvas", "stamp")
 def test_stamped_tasks_are_revoked_and_terminated(stage: Stage, remote: Remote) -> None:
-    def send(key: str, tenant: str) -> Any:
+    def send(key: str, tenant: object) -> Any:
         signature = stage.app.signature(f"{APP}.early", args=(key, 60))
         signature.stamp(tenant=tenant)
         return signature.apply_async()
@@ -142,8 +142,8 @@ def test_stamped_tasks_are_revoked_and_terminated(stage: Stage, remote: Remote) 
     with stage.worker("-c", "1", "-n", NODE) as worker:
         running = send("running", "acme")
         wait_until(lambda: remote.active() == {running.id})
-        waiting = send("waiting", "acme")
-        remote("revoke_by_stamped_headers", headers={"tenant": ["acme"]}, terminate=True)
+        waiting = send("waiting", 1234)
+        remote("revoke_by_stamped_headers", headers={"tenant": ["acme", 1234]}, terminate=True)
         for result in (running, waiting):
             wait_until(lambda result=result: result.state == "REVOKED")
         other = send("other", "tiny")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from kombu.exceptions import OperationalError
 
+from celeriac import DuplicateTask, Unique
 from celeriac.brokers.connect import open_broker
 from celeriac.core.broker import Broker
 from tests.sentinels import NAME, Sentinels, sentinels
@@ -18,6 +19,7 @@ from tests.stage import Stage
 from tests.workers import worker
 
 OPTIONS = {"master_name": NAME}
+LIMITED = "tests.apps.limited"
 
 
 @pytest.fixture
@@ -59,6 +61,31 @@ def test_a_worker_follows_the_sentinels_to_the_new_master(trio: Sentinels, tmp_p
         wait_until(lambda: stage.app.control.ping(timeout=1, destination=["one@test"]), timeout=40)
         assert process.stop() == 0
         assert "stock worker" not in process.text
+
+
+@pytest.mark.shows("beyond", "failover by Redis Sentinel", "max_concurrency", "unique")
+def test_limits_follow_the_sentinels_without_a_url_of_their_own(trio: Sentinels, tmp_path: Path) -> None:
+    stage = SentinelStage(tmp_path, trio)
+    conf = {**json.loads(stage.conf()), "limits_unique_unreachable": "raise"}
+    environment = {**stage.environment(), "CONF": json.dumps(conf)}
+    rule = Unique(args=("key",), until="expiry", within=600, duplicate="raise")
+
+    def send_once() -> None:
+        stage.app.send_task(f"{LIMITED}.once", kwargs={"key": "only"}, unique=rule)
+
+    with worker(LIMITED, "-c", "4", environment=environment, log=tmp_path / "limited.log") as process:
+        send_once()
+        for number in range(60):
+            stage.app.send_task(f"{LIMITED}.few", (f"{number}", "account", 0.05))
+        wait_until(lambda: stage.ledger.count("ended", "account") >= 10)
+        assert trio.is_in_step()
+        trio.master.kill()
+        wait_until(trio.has_new_master, timeout=30, what="the failover")
+        wait_until(lambda: stage.ledger.count("ended", "account") >= 60, timeout=60)
+        with pytest.raises(DuplicateTask):
+            send_once()
+        assert process.stop() == 0
+    assert stage.ledger.count("started", "only") == 1
 
 
 @pytest.mark.shows("setting", "broker_failover_strategy")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from celeriac.limits.connect import open_store
+from celeriac.limits.store import Lock
 from tests.servers import RedisServer, free_port, redis_server, require, wait_until
 from tests.stage import Stage
 
@@ -90,6 +93,8 @@ def test_a_form_of_url(forms: Forms, tmp_path: Path, form: str) -> None:
         wait_until(lambda: stage.app.control.ping(timeout=1, destination=["one@test"]))
         assert worker.stop() == 0
         assert FALLBACK not in worker.text
+    with closing(open_store(stage.url)) as store:
+        assert store.lock([Lock(form, "mine", 60)]) == ["mine"]
 
 
 @pytest.mark.shows("setting", "broker_use_ssl", "redis_backend_use_ssl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +20,7 @@ from celeriac.bridge.gatekeeper import Gatekeeper
 from celeriac.bridge.limit_signals import listen
 from celeriac.bridge.patient_retry import with_patient_retry
 from celeriac.bridge.pools import PoolOption
+from celeriac.bridge.reservations import call_of
 from celeriac.bridge.task import with_bulk_calls
 from celeriac.bridge.task_limits import TaskLimits
 from celeriac.bridge.unique_calls import UniqueCalls
@@ -111,8 +113,9 @@ class Celery(celery.Celery):
 
     def send_many(self, signatures: Iterable[Any]) -> list[Any]:
         """Publish each signature, in their order, in batches; return what ``apply_async`` gives for each."""
-        with BatchScope(super().producer_or_acquire(), self.amqp.batches, whole=True) as producer:
-            return [signature.apply_async(producer=producer) for signature in signatures]
+        scope = BatchScope(super().producer_or_acquire(), self.amqp.batches, whole=True)
+        with scope as producer, closing(self.unique_calls.reservations.ahead(signatures, call_of)) as known:
+            return [one.apply_async(producer=producer, **given) for one, given in known]
 
     def apply_many(self, task: Any, calls: Calls, options: dict[str, Any]) -> Sequence[Any]:
         """What ``task.apply_many`` does."""

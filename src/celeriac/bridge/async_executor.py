@@ -76,6 +76,7 @@ class AsyncExecutor(ThreadExecutor):
         except Reject as error:
             return self._rejected(job, error)
         except GivenUp:
+            self._leave(job)
             return DONE  # it was recorded when it was given up
         return DONE if info is None else self._outcome(job, info)
 

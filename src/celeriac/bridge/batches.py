@@ -12,10 +12,12 @@ import msgspec
 
 from celeriac.core.message import Message
 
-__all__ = ["Batch", "BatchScope", "Batches", "Send"]
+__all__ = ["MOST_MESSAGES", "Batch", "BatchScope", "Batches", "Send"]
 
 #: Publishes messages with one retry policy of Celery's, or none.
 Send = Callable[[Sequence[Message], dict[str, Any] | None], None]
+#: Is told what became of messages, by what they were followed with.
+Settle = Callable[[Sequence[Any]], None]
 
 MOST_MESSAGES: Final = 1000
 MOST_BYTES: Final = 1 << 22
@@ -41,7 +43,7 @@ class Batch:
         self.thread = threading.get_ident()
         self._send = send
         self._waiting: list[_Waiting] = []
-        self._followers: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._followers: dict[tuple[Settle, Settle], list[Any]] = {}
         self._bytes = 0
         self._policy: dict[str, Any] | None = None
         self._added_at = -PATIENCE
@@ -61,9 +63,12 @@ class Batch:
         if self._comes_slowly() or len(self._waiting) >= MOST_MESSAGES or self._bytes >= MOST_BYTES:
             self.flush()
 
-    def follow(self, sent: Callable[[], None], dropped: Callable[[], None]) -> None:
-        """One of both is called: once everything added so far has been sent, or when it will not be."""
-        self._followers.append((sent, dropped))
+    def follow(self, sent: Settle, dropped: Settle, what: Any) -> None:
+        """One of both is called: once everything added so far has been sent, or when it will not be.
+
+        It is called once with all that was to be followed by the same two.
+        """
+        self._followers.setdefault((sent, dropped), []).append(what)
 
     def flush(self) -> None:
         """All messages are sent in one call; if this raises, none of them is sent again."""
@@ -77,15 +82,15 @@ class Batch:
             for one in waiting:
                 if one.published is not None:
                     one.published()
-        followers, self._followers = self._followers, []
-        for sent, _ in followers:
-            sent()
+        followers, self._followers = self._followers, {}
+        for (sent, _), followed in followers.items():
+            sent(followed)
 
     def drop(self) -> None:
         """Nothing that waits is sent any more."""
-        self._waiting, followers, self._followers = [], self._followers, []
-        for _, dropped in followers:
-            dropped()
+        self._waiting, followers, self._followers = [], self._followers, {}
+        for (_, dropped), followed in followers.items():
+            dropped(followed)
 
     def _comes_slowly(self) -> bool:
         before, self._added_at = self._added_at, monotonic()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Final, overload
 
 from celery.app.task import Task
 
 from celeriac.bridge.batches import Batch
+from celeriac.bridge.reservations import Call
 from celeriac.bridge.wrapped import calls_are_wrapped
 
 __all__ = ["SentTasks", "call_many"]
@@ -73,10 +75,18 @@ def call_many(
         return result
 
     sent, parent = SentTasks(make), app.current_worker_task
+    if task.name in app.limits.unique or "unique" in options:
+        ahead = app.unique_calls.reservations.ahead(
+            calls, lambda call: Call(task.name, call[0], call[1], merged)
+        )
+        with closing(ahead) as known:
+            for (args, kwargs), given in known:
+                sent.append(task.apply_async(args, kwargs, producer=producer, **{**options, **given}))
+        return sent
     template = None
     for number, (args, kwargs) in enumerate(calls):
         if number % _DECIDE_EVERY == 0:
-            ordinary = _is_ordinary(app, task) and "unique" not in options
+            ordinary = _is_ordinary(app, task)
             template = plain_calls.template_for(task.name, merged) if ordinary else None
         prepared = None
         # The first call is checked by Celery, for what is wrong with all of them.
@@ -113,5 +123,4 @@ def _is_ordinary(app: Any, task: Any) -> bool:
         and not task.__v2_compat__
         and getattr(task, "_dump_pydantic_arguments", None) is None
         and not app.conf.task_always_eager
-        and task.name not in app.limits.unique
     )

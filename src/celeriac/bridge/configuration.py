@@ -12,7 +12,14 @@ from celeriac.core.broker import Broker
 from celeriac.core.errors import ConfigurationError, did_you_mean
 from celeriac.core.settings import PREFIXES, Settings
 
-__all__ = ["broker_for", "check_broker", "read_settings", "single_url"]
+__all__ = [
+    "broker_for",
+    "broker_options",
+    "check_broker",
+    "read_settings",
+    "single_url",
+    "transport_options",
+]
 
 
 def read_settings(app: Any) -> Settings:
@@ -64,11 +71,21 @@ def check_broker(app: Any) -> None:
 
 def broker_for(app: Any, url: str) -> Broker:
     """Return a new broker for the URL with the app's transport options, and a worker's time-outs."""
-    options: dict[str, Any] = {**getattr(app, "time_outs", {}), **(app.conf.broker_transport_options or {})}
+    return open_broker(url, broker_options(app))
+
+
+def broker_options(app: Any) -> dict[str, Any]:
+    """Return how the app's broker is to be connected to, besides its URL."""
+    options = transport_options(app)
     options |= {"userid": app.conf.broker_user, "password": app.conf.broker_password}
     if isinstance(app.conf.broker_use_ssl, Mapping):
         options["ssl"] = dict(app.conf.broker_use_ssl)
-    return open_broker(url, options)
+    return options
+
+
+def transport_options(app: Any) -> dict[str, Any]:
+    """Return the app's transport options, and a worker's time-outs: what holds for any server."""
+    return {**getattr(app, "time_outs", {}), **(app.conf.broker_transport_options or {})}
 
 
 def _is_list_of_text(value: Any) -> bool:

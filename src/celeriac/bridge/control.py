@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from billiard.common import TERM_SIGNAME
 from celery.app.utils import filter_hidden_settings
 from celery.exceptions import InvalidTaskError
+from celery.platforms import signals as platform_signals
 from celery.utils.functional import maybe_list
 from celery.utils.serialization import jsonify
+from celery.worker import state as worker_state
 from celery.worker.control import Panel
 from kombu.utils.encoding import safe_repr
 
@@ -117,29 +120,33 @@ def conf(state: Any, with_defaults: bool = False, **_: Any) -> Answer:
 
 
 def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None, **options: Any) -> Answer:
-    """Let the tasks not start; with ``terminate``, kill the process of each that runs."""
+    """Let the tasks not start; with ``terminate``, send the signal to those that run."""
     ids = [str(id_) for id_ in maybe_list(task_id) or []]
     engine = _engine(state)
     engine.tell(Revoked(ids))
     _show_running(state)
     answer = Panel.data["revoke"](state, ids, terminate=terminate, signal=signal, **options)
-    if terminate:
-        engine.terminate(ids)  # one that has just started is found a moment later
+    if terminate:  # one that has just started is found a moment later
+        engine.terminate(ids, platform_signals.signum(signal or TERM_SIGNAME))
     return answer
 
 
 def terminate(state: Any, signal: Any, task_id: Any, **options: Any) -> Answer:
-    """Revoke the tasks and kill the processes of those that run."""
+    """Revoke the tasks and send the signal to the processes of those that run."""
     return revoke(state, task_id, terminate=True, signal=signal, **options)
 
 
 def revoke_by_stamped_headers(
     state: Any, headers: Any, terminate: bool = False, signal: Any = None, **options: Any
 ) -> Answer:
-    """Let the tasks with one of these stamps not start; with ``terminate``, kill those that run."""
+    """Let the tasks with one of these stamps not start; with ``terminate``, end those that run."""
     pairs = [header.split("=")[:2] for header in headers] if isinstance(headers, list) else headers.items()
-    stamps = {name: [str(value) for value in maybe_list(values)] for name, values in pairs}
-    _engine(state).tell(StampsRevoked(stamps))
+    stamps = {name: list(maybe_list(values) or ()) for name, values in pairs}
+    revoked = {name: list(maybe_list(values)) for name, values in worker_state.revoked_stamps.items()}
+    for name, values in stamps.items():
+        known = revoked.setdefault(name, [])
+        known += [value for value in values if value not in known]
+    _engine(state).tell(StampsRevoked(revoked))
     _show_running(state)
     command = Panel.data["revoke_by_stamped_headers"]
     return command(state, dict(stamps), terminate=terminate, signal=signal, **options)

@@ -98,9 +98,8 @@ class _Engine:
         self.tell(limit)
 
     def terminate_with(self, id_: str, signum: int) -> None:
-        """Kill the process that runs this task; ``signum`` is what others are told of it."""
-        self.orders.terminations[id_] = signum
-        self.terminate([id_])
+        """Send the signal to the process that runs this task; the message leaves for good."""
+        self.terminate([id_], signum)
 
     def active_and_processed(self) -> tuple[int, int]:
         """Return how many tasks have been running for a moment, and how many have been started."""
@@ -110,8 +109,8 @@ class _Engine:
         """Let all shards know."""
         raise NotImplementedError
 
-    def terminate(self, ids: Sequence[str]) -> None:
-        """Kill the processes that run these tasks."""
+    def terminate(self, ids: Sequence[str], signum: int) -> None:
+        """End these tasks, if they run, with the signal where there is a process to send it to."""
         raise NotImplementedError
 
     def notes(self) -> list[Note]:
@@ -181,8 +180,9 @@ class PreforkEngine(_Engine):
     def restart(self) -> None:
         self.supervisor.restart()
 
-    def terminate(self, ids: Sequence[str]) -> None:
-        self.supervisor.terminate(ids)
+    def terminate(self, ids: Sequence[str], signum: int) -> None:
+        self.orders.remember_terminations(ids, signum)
+        self.supervisor.terminate(ids, signum)
 
     def pids(self) -> list[int]:
         return [shard.process.pid for shard in self.supervisor.shards.values()]
@@ -193,9 +193,6 @@ class PreforkEngine(_Engine):
 
 class ConcurrentEngine(PreforkEngine):
     """One shard in a process of its own, which runs many tasks at a time."""
-
-    def terminate_with(self, id_: str, signum: int) -> None:
-        self.supervisor.terminate([id_], signum)
 
     def _supervisor(self, concurrency: int, **options: Any) -> Supervisor:
         return ConcurrentSupervisor(self.broker, self.settings, self.events, slots=concurrency, **options)
@@ -244,7 +241,7 @@ class SoloEngine(_Engine):
     def restart(self) -> None:
         raise NotImplementedError("the solo pool cannot be restarted: restart the worker")
 
-    def terminate(self, ids: Sequence[str]) -> None:
+    def terminate(self, ids: Sequence[str], signum: int) -> None:
         """Do nothing: while remote control is listened to, no task runs."""
 
     def pids(self) -> list[int]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from logging import INFO
 from signal import SIGTERM
@@ -21,16 +20,16 @@ from celery.exceptions import (
 )
 from celery.utils.log import get_logger
 from celery.utils.time import maybe_iso8601, maybe_make_aware
-from kombu.exceptions import OperationalError
 from kombu.serialization import prepare_accept_content
 from kombu.utils.encoding import safe_repr
 
 from celeriac.bridge.kept_loop import tracer
 from celeriac.bridge.limits import NO_LIMITS, TimeLimits, is_limit, soft_time_limit
-from celeriac.bridge.lost import announce_overdue, retry_lost, send_failure
+from celeriac.bridge.lost import announce_overdue, asks_for_retry, retry_lost, send_failure
 from celeriac.bridge.orders import Orders
 from celeriac.bridge.requests import acks_on_failure, stock_request
 from celeriac.bridge.running import announce_terminated, describe_running
+from celeriac.bridge.store_errors import store_errors
 from celeriac.bridge.wire import Delivered, as_redelivered, decode
 from celeriac.core.errors import BrokerUnavailable, MalformedMessage
 from celeriac.core.executor import DONE, Bury, Job, Outcome, Release
@@ -83,7 +82,7 @@ class CeleryJob:
         self.payload = payload
         self.expires = headers.get("expires")
         # A retry that its supervisor sends must be the only one to run after the process is lost.
-        self.at_most_once = not task.acks_late or getattr(task, "retry_on_worker_lost", False)
+        self.at_most_once = not task.acks_late or asks_for_retry(task)
         self.time_limit: float | None = hard or task.time_limit
         self.soft_time_limit: float | None = soft or task.soft_time_limit
         self.due: float | None = None
@@ -166,7 +165,7 @@ class CeleryExecutor:
 
     def flush(self) -> None:
         if self._held is not None:
-            with _store_errors(self._app):
+            with store_errors(self._app):
                 self._held.flush()
         self._events.flush()
 
@@ -202,6 +201,16 @@ class CeleryExecutor:
             # The message is safe among the dead letters, and fails as one that is not retried.
             logger.exception("The retry of %s[%s] could not be sent", delivered.task, delivered.id)
             return False
+
+    def announce_terminated(self, job: Job, signum: int) -> None:
+        """Store, signal and tell that the task is revoked, while its body still runs."""
+        if not isinstance(job, CeleryJob):
+            raise TypeError(f"not a Celery job: {job!r}")
+        dispatcher = self._events.dispatcher
+        announce_terminated(
+            stock_request(self._app, job.task, job.delivered, job.request, self._hostname, dispatcher), signum
+        )
+        self._events.flush()
 
     # -- Parts of the above
 
@@ -335,7 +344,7 @@ class CeleryExecutor:
                 correlation_id=delivered.properties.get("correlation_id"),
                 reply_to=delivered.properties.get("reply_to"),
             )
-            with _store_errors(self._app):
+            with store_errors(self._app):
                 self._app.backend.mark_as_failure(delivered.id, error, request=request)
         signals.task_unknown.send(
             sender=self, message=delivered, exc=error, name=delivered.task, id=delivered.id
@@ -344,13 +353,13 @@ class CeleryExecutor:
     def _fail_lost(self, delivered: Delivered, task: Any, reason: str) -> None:
         request = stock_request(self._app, task, delivered, None, self._hostname, self._events.dispatcher)
         if reason == TERMINATED:
-            with _store_errors(self._app):
+            with store_errors(self._app):
                 announce_terminated(request, self._orders.terminations.pop(delivered.id, SIGTERM))
             return
         overdue = "time limit" in reason
         limit: Any = request.time_limits[0] or task.time_limit or self._limits.hard
         error: Exception = TimeLimitExceeded(limit) if overdue else WorkerLostError(reason)
-        with _store_errors(self._app):
+        with store_errors(self._app):
             task.backend.mark_as_failure(
                 delivered.id, error, request=request._context, store_result=request.store_errors
             )
@@ -385,16 +394,3 @@ def _hold(backend: Any) -> Any:
         backend.hold()
         return backend
     return None
-
-
-@contextmanager
-def _store_errors(app: Any) -> Iterator[None]:
-    try:
-        yield
-    except BrokerUnavailable:
-        raise
-    except Exception as error:
-        # Results are stored before acks, so nothing has been settled yet and all of it is kept.
-        if isinstance(error, OperationalError) or app.backend.exception_safe_to_retry(error):
-            raise BrokerUnavailable(f"the result store does not answer: {error}") from error
-        raise

@@ -22,6 +22,9 @@ def listen(task: Any) -> None:
     if task.name in limits.gated:
         signals.task_prerun.connect(_keep_places, sender=task, weak=False, dispatch_uid=f"places {task.name}")
         signals.task_postrun.connect(_leave, sender=task, weak=False, dispatch_uid=f"places {task.name}")
+        signals.task_revoked.connect(
+            _leave_unstarted, sender=task, weak=False, dispatch_uid=f"places {task.name}"
+        )
     if task.name in limits.unique:
         uid = f"unique {task.name}"
         signals.task_prerun.connect(_hold_or_release, sender=task, weak=False, dispatch_uid=uid)
@@ -37,6 +40,11 @@ def _keep_places(sender: Any, task_id: str, **_: Any) -> None:
 
 def _leave(sender: Any, task_id: str, **_: Any) -> None:
     sender.app.gatekeeper.ended(task_id)
+
+
+def _leave_unstarted(sender: Any, request: Any, terminated: bool = False, **_: Any) -> None:
+    if not terminated:  # or it runs on until it notices
+        sender.app.gatekeeper.ended(request.id)
 
 
 def _hold_or_release(sender: Any, task_id: str, **_: Any) -> None:

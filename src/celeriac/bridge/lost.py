@@ -9,15 +9,22 @@ from celery import signals, states
 from celery.utils.log import get_logger
 from celery.worker.request import Request
 
-__all__ = ["announce_overdue", "retry_lost", "send_failure"]
+from celeriac.bridge.installed_celery import RETRIES_LOST_TASKS
+
+__all__ = ["announce_overdue", "asks_for_retry", "retry_lost", "send_failure"]
 
 # The name under which Celery itself logs this, and under which people look for it.
 logger = get_logger("celery.worker.request")
 
 
+def asks_for_retry(task: Any) -> bool:
+    """Whether the task is to be published again when its process is lost."""
+    return RETRIES_LOST_TASKS and bool(getattr(task, "retry_on_worker_lost", False))
+
+
 def retry_lost(request: Request, task: Any, error: Exception) -> bool:
     """Publish a retry, if the task asks for one when its process is lost; return whether it did."""
-    if not getattr(task, "retry_on_worker_lost", False):
+    if not asks_for_retry(task):
         return False
     retries = request._context.retries
     if task.max_retries is not None and retries >= task.max_retries:

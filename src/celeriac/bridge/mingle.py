@@ -8,7 +8,6 @@ from typing import Any
 
 from celery.utils.log import get_logger
 from celery.worker import state
-from kombu.messaging import Consumer
 from kombu.utils.uuid import uuid
 
 __all__ = ["Mingle"]
@@ -27,6 +26,7 @@ class Mingle:
         self._hostname = hostname
         self._on_revoked = on_revoked
         self._connection: Any = None
+        self._replies: Any = None
         self._until = 0.0
 
     def start(self) -> None:
@@ -44,8 +44,11 @@ class Mingle:
         if self._connection is None:
             return
         try:
-            self._connection.drain_events(timeout=0)
-        except TimeoutError:
+            # Looked for and not consumed: kombu would block for a second when it stops to consume.
+            while (
+                reply := self._replies.get(no_ack=True, accept=self._app.control.mailbox.accept)
+            ) is not None:
+                self._on_reply(reply.payload)
             if time.monotonic() >= self._until:
                 self.stop()
         except Exception as error:
@@ -55,21 +58,26 @@ class Mingle:
 
     def stop(self) -> None:
         """Listen no longer."""
-        if self._connection is not None:
-            self._connection.release()
-            self._connection = None
+        if self._connection is None:
+            return
+        connection, self._connection = self._connection, None
+        try:
+            if self._replies is not None:
+                self._replies.delete()
+            connection.release()
+        except Exception as error:
+            # The broker forgets the queue by itself.
+            logger.debug("mingle: %s", error)
 
     def _ask(self, connection: Any) -> None:
         mailbox = self._app.control.mailbox(connection)
         channel = connection.channel()
-        consumer = Consumer(
-            channel, [mailbox.reply_queue], accept=mailbox.accept, no_ack=True, callbacks=[self._on_reply]
-        )
-        consumer.consume()
+        self._replies = mailbox.reply_queue(channel)
+        self._replies.declare()
         arguments = {"from_node": self._hostname, "revoked": list(state.revoked)}
         mailbox._publish("hello", arguments, reply_ticket=uuid(), channel=channel, timeout=_LISTEN)
 
-    def _on_reply(self, body: Any, _message: Any) -> None:
+    def _on_reply(self, body: Any) -> None:
         for node, answer in body.items():
             if node == self._hostname or not answer:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from celery.utils.time import rate
@@ -12,7 +13,10 @@ from celeriac.bridge.task_events import TaskEvents
 from celeriac.engine.notices import AnyNotice, RateLimit, Revoked, StampsRevoked, TimeLimits
 from celeriac.engine.notices import TaskEvents as EventsNotice
 
-__all__ = ["Orders", "revoke_stamps"]
+__all__ = ["Orders"]
+
+#: Every worker is told of every termination, and runs few of the tasks itself.
+_TERMINATIONS_MAX = 1000
 
 
 class Orders:
@@ -37,6 +41,12 @@ class Orders:
                 self._limit(task.name, task.rate_limit)
         self._decide()
 
+    def remember_terminations(self, ids: Sequence[str], signum: int) -> None:
+        """Know, when the process of one of these is dead, what it was terminated with."""
+        self.terminations.update(dict.fromkeys(ids, signum))
+        while len(self.terminations) > _TERMINATIONS_MAX:
+            del self.terminations[next(iter(self.terminations))]
+
     def for_shard(self) -> Orders:
         """Return the same for a shard, in its own process or in this one."""
         return Orders(self._app, self.events.for_shard(), self.limits)
@@ -50,7 +60,7 @@ class Orders:
         if isinstance(notice, Revoked):
             state.revoked.update(list(notice.ids))
         elif isinstance(notice, StampsRevoked):
-            revoke_stamps(notice.stamps)
+            self._revoke_stamps(notice.stamps)
         elif isinstance(notice, EventsNotice):
             self.events.wanted = notice.wanted
         elif isinstance(notice, TimeLimits) and (task := self._app.tasks.get(notice.name)) is not None:
@@ -81,9 +91,9 @@ class Orders:
     def _decide(self) -> None:
         self.attentive = bool(self.events.wanted or len(state.revoked) or state.revoked_stamps)
 
-
-def revoke_stamps(stamps: dict[str, list[str]]) -> None:
-    """Add to the stamps whose tasks must not start."""
-    for header, values in stamps.items():
-        known = state.revoked_stamps.setdefault(header, [])
-        known.extend(value for value in values if value not in known)
+    @staticmethod
+    def _revoke_stamps(stamps: dict[str, list[Any]]) -> None:
+        # Never empty in between: threads of this process read it.
+        state.revoked_stamps.update(stamps)
+        for name in [name for name in state.revoked_stamps if name not in stamps]:
+            del state.revoked_stamps[name]

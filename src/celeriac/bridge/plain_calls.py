@@ -26,6 +26,7 @@ from kombu.utils.json import JSONEncoder
 from kombu.utils.json import dumps as kombu_dumps
 
 from celeriac.bridge.argsrepr import short_repr
+from celeriac.bridge.installed_celery import UNSAID_IGNORE_RESULT
 from celeriac.bridge.template import Template, cut_template, fresh_id, new_blanks
 from celeriac.core.message import Message
 
@@ -48,11 +49,12 @@ UNUSUAL: Final = frozenset(
 _EMBEDDED: Final = frozenset({"link", "link_error", "chain", "chord"})
 _NOTHING_EMBEDDED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
-#: Options that Celery's message factory takes, and its sender does not.
-_HEADER_OPTIONS: Final = (
-    *("ignore_result", "replaced_task_nesting", "reply_to", "retries", "shadow"),
-    *("soft_time_limit", "time_limit"),
-)
+#: Options that Celery's message factory takes, and its sender does not, with what they are unsaid.
+_HEADER_OPTIONS: Final = {
+    "ignore_result": UNSAID_IGNORE_RESULT,
+    **dict.fromkeys(("replaced_task_nesting", "reply_to", "retries", "shadow")),
+    **dict.fromkeys(("soft_time_limit", "time_limit")),
+}
 _MOST_TEMPLATES: Final = 500
 
 _to_json = msgspec.json.Encoder().encode
@@ -179,7 +181,7 @@ class PlainCalls:
             return None  # Celery looks up the task's own options
         blanks = new_blanks()
         options = {key: value for key, value in options.items() if key not in VARYING | UNUSUAL}
-        header = {key: options.pop(key, None) for key in _HEADER_OPTIONS}
+        header = {key: options.pop(key, default) for key, default in _HEADER_OPTIONS.items()}
         route_name = options.pop("route_name", None)
         options = self._amqp.router.route(options, route_name or name, (), {}, None)
         if not _is_json(options.get("serializer") or conf.task_serializer):

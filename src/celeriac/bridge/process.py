@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from types import FrameType
 from typing import Any
 
 import kombu.pools
@@ -19,6 +18,7 @@ from billiard.util import _run_after_forkers, set_pdeathsig
 from celery.concurrency.prefork import process_destructor, process_initializer
 
 from celeriac.bridge.async_executor import AsyncExecutor
+from celeriac.bridge.child_signals import heed_signals
 from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.kept_loop import await_async_tasks
 from celeriac.bridge.limits import TimeLimits
@@ -57,7 +57,7 @@ def run_shard(app: Any, hostname: str, settings: Settings, spec: ShardSpec, shar
     """Run a shard to its end in this process, which has just been forked."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # until the shard is made
     _run_after_forkers()  # Celery's app and result backend forget what they inherited
     inherited = _forget_pools()
     current_process().index = spec.number - 1  # the %i in the name of a log file
@@ -72,17 +72,14 @@ def run_shard(app: Any, hostname: str, settings: Settings, spec: ShardSpec, shar
             else:
                 broker = left_open.enter_context(closing(shared.connect()))
                 shard = make_shard(app, hostname, broker, settings, spec, shared)
-            _run(shard)
+            _run(shard, spec)
     finally:
         del inherited  # kept until now, as collecting them would close the supervisor's connections
         _flush_output()
 
 
-def _run(shard: Shard) -> None:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        shard.stop()
-
-    signal.signal(signal.SIGTERM, stop)
+def _run(shard: Shard, spec: ShardSpec) -> None:
+    heed_signals(spec.journal, shard.stop)
     set_pdeathsig(signal.SIGTERM)  # the initializer chose KILL, which would cut a running task short
     gc.freeze()  # what the supervisor loaded stays shared between the processes
     try:

@@ -16,6 +16,7 @@ from kombu.utils.functional import retry_over_time
 from celeriac.bridge.batches import Batch, Batches
 from celeriac.bridge.configuration import broker_for, single_url
 from celeriac.bridge.connection import AppConnection
+from celeriac.bridge.installed_celery import TELLS_WHOLE_RETRY_POLICY, UNSAID_IGNORE_RESULT
 from celeriac.bridge.plain_calls import PlainCalls
 from celeriac.bridge.wire import encode
 from celeriac.bridge.wrapped import sending_is_wrapped
@@ -56,6 +57,8 @@ class _Draft(msgspec.Struct):
     delivery_mode: int
     retry: bool
     retry_policy: dict[str, Any]
+    #: The policy that others are told of.
+    told_policy: dict[str, Any] | None
 
 
 class FastAMQP(AMQP):
@@ -95,10 +98,12 @@ class FastAMQP(AMQP):
         if batch is not None:
             batch.add(prepared.message, prepared.retry_policy)
         else:
+            if not options.get("ignore_result"):
+                self.app.backend.on_task_call(producer, prepared.task_id)
             self.batches.make_way()
             self._send((prepared.message,), prepared.retry_policy)
         result = (options.get("result_cls") or self.app.AsyncResult)(prepared.task_id)
-        result.ignored = options.get("ignore_result")
+        result.ignored = options.get("ignore_result", UNSAID_IGNORE_RESULT)
         if prepared.parent is not None and options.get("add_to_parent", True):
             prepared.parent.add_trail(result)
         return result
@@ -152,7 +157,8 @@ class FastAMQP(AMQP):
             headers.update(extra)
         properties.update((key, value) for key, value in options.items() if key not in _SENDER_OPTIONS)
         mode = options.get("delivery_mode") or getattr(queue.exchange, "delivery_mode", None)
-        retry = options.get("retry")
+        retry, given_policy = options.get("retry"), options.get("retry_policy")
+        retry_policy = {**conf.task_publish_retry_policy, **(given_policy or {})}
         return _Draft(
             name=name,
             body=body,
@@ -162,7 +168,8 @@ class FastAMQP(AMQP):
             serializer=options.get("serializer") or conf.task_serializer,
             delivery_mode=_delivery_mode(mode or conf.task_default_delivery_mode),
             retry=conf.task_publish_retry if retry is None else retry,
-            retry_policy={**conf.task_publish_retry_policy, **(options.get("retry_policy") or {})},
+            retry_policy=retry_policy,
+            told_policy=retry_policy if TELLS_WHOLE_RETRY_POLICY else given_policy,
         )
 
     def _publish(self, draft: _Draft, batch: Batch | None) -> None:
@@ -175,7 +182,7 @@ class FastAMQP(AMQP):
                 declare=[draft.queue],
                 headers=draft.headers,
                 properties=draft.properties,
-                retry_policy=draft.retry_policy,
+                retry_policy=draft.told_policy,
             )
         message = self._message(draft)
         retry_policy = draft.retry_policy if draft.retry else None
@@ -301,4 +308,4 @@ _RETRY_DEFAULTS = {"interval_start": 1, "interval_step": 1, "interval_max": 1}
 def _send_event(dispatcher: Any, producer: Any, draft: _Draft, event: dict[str, Any]) -> None:
     queue = draft.queue.name
     event.update(queue=queue, exchange="", routing_key=queue)
-    dispatcher.publish("task-sent", event, producer, retry=draft.retry, retry_policy=draft.retry_policy)
+    dispatcher.publish("task-sent", event, producer, retry=draft.retry, retry_policy=draft.told_policy)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 from celery import states
+from celery._state import task_join_will_block
 from celery.backends.redis import RedisBackend
 from kombu.serialization import registry
 from kombu.utils.encoding import bytes_to_str
@@ -79,7 +80,7 @@ class _Held(msgspec.Struct, frozen=True):
 
 
 class RedisResults(RedisBackend):
-    """Celery's Redis backend; a shard's may hold results back, and publishing never waits for it.
+    """Celery's Redis backend; a shard's may hold results back, and publishing needs no answer of it.
 
     After :meth:`hold` the results of tasks stay in memory, where this process' reads see them, until
     :meth:`flush` stores all of them, a call for hundreds. Holding goes on after a flush. What others
@@ -96,10 +97,12 @@ class RedisResults(RedisBackend):
         #: The process that holds results; a task's own forked child does not.
         self._holder: int | None = None
         self._extended = True
+        #: Before 5.7 Celery keeps failures as long as everything else.
+        self._failure_expires = getattr(self, "failure_expires", self.expires)
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         json = self.serializer == "json" and registry._encoders["json"][2] is kombu_dumps
-        self._json = JSONEncoder() if json and not self.compression else None
+        self._json = JSONEncoder() if json and not getattr(self, "compression", None) else None
 
     # -- Holding back
 
@@ -133,7 +136,7 @@ class RedisResults(RedisBackend):
         if len(value) > LARGE:
             self._store_held_first()
             return super()._store_result(task_id, result, state, traceback, request=request, **kwargs)
-        expires = self.failure_expires if state == states.FAILURE else self.expires
+        expires = self._failure_expires if state == states.FAILURE else self.expires
         self._keep(self.get_key_for_task(task_id), _Held(value, expires or 0, state))
         return result
 
@@ -190,8 +193,8 @@ class RedisResults(RedisBackend):
         if not taken:
             return
         again = [chunk[number - 1] for number in taken]
-        stored = self._holding_client.mget([key for key, _ in again])
-        with self._holding_client.pipeline() as pipeline:
+        stored = self.impatient_client.mget([key for key, _ in again])
+        with self.impatient_client.pipeline() as pipeline:
             for (key, result), value in zip(again, stored, strict=True):
                 if not self._is_success(value):
                     pipeline.set(key, result.value, ex=result.expires or None)
@@ -205,15 +208,15 @@ class RedisResults(RedisBackend):
             return False  # nobody can read what is there, so it is nobody's result
 
     @cached_property
-    def _holding_client(self) -> Any:
-        # A shard has its own, longer patience with a store that is away, in which its leases are kept.
+    def impatient_client(self) -> Any:
+        """A client that gives up at once: its users have their own patience with a store that is away."""
         patience = getattr(self.app, "time_outs", {}).get("socket_timeout", PATIENCE)
         own = {"retry": Retry(NoBackoff(), 1), "socket_timeout": patience}
         return self._create_client(**{**self.connparams, **own})
 
     @cached_property
     def _store_new(self) -> Any:
-        return self._holding_client.register_script(STORE_NEW)
+        return self.impatient_client.register_script(STORE_NEW)
 
     # -- What Celery's backend does, with what is held in view
 
@@ -255,12 +258,14 @@ class RedisResults(RedisBackend):
 
     @property
     def is_lazy(self) -> bool:
-        """Whether there is nothing to do when a task is published."""
+        """Whether a task may be published without a word to this backend."""
         return not self.result_consumer.is_eager
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         if not self.is_lazy:
             super().on_task_call(producer, task_id)
+        elif not task_join_will_block():
+            self.result_consumer.hear_of_call(task_id)
 
     # -- The same values as Celery's, made faster
 

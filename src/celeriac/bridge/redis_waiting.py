@@ -11,6 +11,7 @@ from celery.backends.asynchronous import Drainer
 from celery.backends.redis import ResultConsumer
 from kombu.utils.encoding import bytes_to_str, ensure_bytes
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 
 __all__ = ["LazyConsumer"]
 
@@ -18,14 +19,18 @@ __all__ = ["LazyConsumer"]
 _SUBSCRIBE_CHUNK: Final = 1000
 #: Seconds after which a connection that does not confirm a subscription is given up.
 _PATIENCE: Final = 5.0
+#: Results that are subscribed to as they are published: a process' first ones, and the next after each wait.
+UNASKED: Final = 16
 
 
 class LazyConsumer(ResultConsumer):
-    """Celery's consumer of results, which costs a producer nothing until it waits.
+    """Celery's consumer of results, which costs a producer next to nothing until it waits.
 
-    A wait looks for the result first, so that one that is there is returned at once. If it is not,
-    the wait subscribes, lets Redis confirm that, and looks again: whatever was stored before the
-    subscription held is found then, whatever is stored later is heard.
+    As Celery's, it subscribes to a result when its task is published; but only to few, and to the next
+    few after each wait. The others are left to the wait itself. It looks for the result first, so that
+    one that is there is returned at once. If it is not, the wait subscribes, lets Redis confirm that, and
+    looks again: whatever was stored before the subscription held is found then, whatever is stored later
+    is heard.
     """
 
     subscribed_to: set[bytes]
@@ -36,14 +41,17 @@ class LazyConsumer(ResultConsumer):
         #: Keys that somebody may wait for, not subscribed to yet.
         self._wanted: set[bytes] = set()
         self._pid = os.getpid()
+        self._unasked = UNASKED
         # Under gevent and eventlet a greenlet hears of results that nobody waits for at the moment.
         self.is_eager = type(self.drainer) is not Drainer
 
     def consume_from(self, task_id: str) -> None:
         if self.is_eager:
             super().consume_from(task_id)
-        else:
-            self._wanted.add(self._get_key_for_task(task_id))
+            return
+        self._wanted.add(self._get_key_for_task(task_id))
+        if self._pubsub is not None:
+            self.hear_of_call(task_id)
 
     def cancel_for(self, task_id: str) -> None:
         key = self._get_key_for_task(task_id)
@@ -57,6 +65,31 @@ class LazyConsumer(ResultConsumer):
         if not (self.is_eager or result.on_ready.ready):
             self._subscribe()
             super().on_wait_for_pending(result, **kwargs)
+            self._unasked = UNASKED
+
+    def hear_of_call(self, task_id: str) -> None:
+        """Redis has been asked for the result, if it is one of few and Redis is there."""
+        if self._unasked < 1:
+            return
+        key = self._get_key_for_task(task_id)
+        self._unasked -= 1
+        self._leave_inherited()
+        try:
+            with self._exclusively():
+                if hasattr(self, "_pending_unsubscribe"):
+                    self._pending_unsubscribe.discard(key)
+                if key not in self.subscribed_to:
+                    self._open().subscribe(key)
+                    self.subscribed_to.add(key)
+        except (RedisError, OSError):
+            self._unasked = 0
+        else:
+            self._wanted.discard(key)
+
+    def _open(self) -> Any:
+        if self._pubsub is None:
+            self._pubsub = self.backend.impatient_client.pubsub(ignore_subscribe_messages=True)
+        return self._pubsub
 
     def _subscribe(self) -> None:
         """Redis tells this process from now on of every result that somebody may wait for."""
@@ -64,8 +97,7 @@ class LazyConsumer(ResultConsumer):
         # The lock is held until Redis has confirmed, so that other threads look again after that, too.
         with self._exclusively():
             keys = self._take_wanted()
-            if self._pubsub is None:
-                self._pubsub = self.backend.client.pubsub(ignore_subscribe_messages=True)
+            self._open()
             for start in range(0, len(keys), _SUBSCRIBE_CHUNK):
                 unconfirmed = set(keys[start : start + _SUBSCRIBE_CHUNK])
                 with self.reconnect_on_error():

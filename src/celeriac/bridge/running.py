@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -53,7 +54,7 @@ class RunningRequest:
         return {**self._facts, **self._reprs} if safe else self._facts
 
     def terminate(self, _pool: Any, signal: Any = None) -> None:
-        """The process that runs it is killed, whatever the signal asked for."""
+        """The process that runs it gets the signal."""
         self._terminate(self.id, platform_signals.signum(signal or TERM_SIGNAME))
 
 
@@ -72,4 +73,4 @@ def show_running(app: Any, notes: Iterable[Note], terminate: Terminate) -> None:
 
 def announce_terminated(request: Request, signum: int) -> None:
     """Store, signal and tell that the task was revoked while it ran, as Celery does."""
-    request._announce_revoked("terminated", True, signum, False)
+    request._announce_revoked("terminated", True, signal.Signals(signum), False)

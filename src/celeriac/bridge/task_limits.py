@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from celery.utils.log import get_logger
 
-from celeriac.bridge.configuration import read_settings
+from celeriac.bridge.configuration import broker_options, read_settings, single_url, transport_options
 from celeriac.bridge.limited_trace import limit_traces
 from celeriac.core.errors import ConfigurationError
 from celeriac.core.settings import Settings
@@ -101,12 +101,10 @@ class TaskLimits:
     @cached_property
     def store(self) -> LimitStore:
         """What all processes share; raises ConfigurationError if nothing is."""
-        conf = self._app.conf
-        url = self.settings.limits_url or conf.broker_write_url
-        options: dict[str, Any] = dict(conf.broker_transport_options or {})
-        if isinstance(conf.broker_use_ssl, Mapping) and not self.settings.limits_url:
-            options["ssl"] = dict(conf.broker_use_ssl)
-        return open_store(url if isinstance(url, str) else str(url), options)
+        if self.settings.limits_url:
+            return open_store(self.settings.limits_url, transport_options(self._app))
+        url = self._app.conf.broker_write_url
+        return open_store(single_url(url) or str(url), broker_options(self._app))
 
     def gates(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Gate]:
         """Return what a call of the task must pass to start."""

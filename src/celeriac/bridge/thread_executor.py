@@ -39,6 +39,7 @@ class ThreadExecutor(CeleryExecutor):
         try:
             return super().run(job)
         except GivenUp:
+            self._leave(job)
             return DONE  # it was recorded when it was given up
 
     def launch(self, job: Job, resume: Callable[[], None]) -> Outcome | None:  # noqa: ARG002
@@ -64,6 +65,11 @@ class ThreadExecutor(CeleryExecutor):
 
     def close(self) -> None:
         """Nothing is left of it."""
+
+    def _leave(self, job: Job) -> None:
+        """Let others have the places of a task whose tracer was left by force."""
+        if isinstance(job, CeleryJob) and job.name in self._limited:
+            self._app.gatekeeper.ended(job.id)
 
     def _throw(self, job: CeleryJob, error: BaseException) -> None:
         """Raise the error in the body, if it runs just now."""

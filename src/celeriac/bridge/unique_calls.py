@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from celery.app.task import Context
+from celery.app.task import Context, Task
 from celery.result import EagerResult
 from celery.utils.log import get_logger
 from kombu.exceptions import OperationalError
 
+from celeriac.bridge.reservations import Call, Reservations
 from celeriac.bridge.task_limits import TaskLimits
 from celeriac.bridge.template import fresh_id
 from celeriac.core.errors import BrokerError, ConfigurationError, DuplicateTask
 from celeriac.limits.rules import Unique, as_unique
+from celeriac.limits.store import Lock
 
 __all__ = ["HEADER", "DroppedDuplicate", "UniqueCalls"]
 
@@ -56,13 +58,16 @@ class UniqueCalls:
     def __init__(self, app: Any, limits: TaskLimits) -> None:
         self._app = app
         self._limits = limits
+        #: Locks of calls that are about to be made together.
+        self.reservations = Reservations(self._wish, self._take, self._release)
 
     def send(
         self, name: str, args: Any, kwargs: Any, rest: tuple[Any, ...], publish: Publish, **options: Any
     ) -> Any:
         """Publish the call unless an earlier one counts; return its result, or what a duplicate gets."""
         options |= dict(zip(_POSITIONAL, rest, strict=False))
-        rule = as_unique(options.pop("unique")) if "unique" in options else self._limits.unique.get(name)
+        rule = self._rule(name, options)
+        options.pop("unique", None)
         if rule is None:
             return publish(name, args, kwargs, **options)
         if options.get("retries"):
@@ -71,7 +76,11 @@ class UniqueCalls:
         self._check_override(name, rule)
         key = self._limits.unique_key(name, rule, args or (), kwargs or {})
         task_id = options["task_id"] = options.get("task_id") or fresh_id()
-        holder = self._lock(name, key, task_id)
+        reserved = self.reservations.use(task_id, key)
+        if reserved is None:
+            [holder] = self._take([Lock(key, task_id, self._limits.settings.limits_publish_seconds)])
+        else:
+            holder = reserved.holder
         if holder is not None and holder != task_id:
             return self._duplicate(name, rule, holder, options)
         if rule.until != "expiry":
@@ -80,31 +89,27 @@ class UniqueCalls:
 
     def _publish(self, publish: Publish, key: str, rule: Unique, options: dict[str, Any]) -> Any:
         task_id = options["task_id"]
-        release = partial(self.release, key, task_id)
-        confirm = partial(self._confirm, key, task_id, rule.within + self._seconds_ahead(options))
+        lock = Lock(key, task_id, rule.within + self._seconds_ahead(options))
         batch = self._app.amqp.batches.find(options.get("producer"), options.get("group_id"))
         try:
             result = publish(**options)
         except BaseException:  # nobody will run it, so it must not keep others away
-            release()
+            self._release([lock])
             raise
         if batch is None:
-            confirm()
+            self._confirm([lock])
         else:
-            batch.follow(confirm, release)
+            batch.follow(self._confirm, self._release, lock)
         return result
 
     def release(self, key: str, task_id: str) -> None:
         """Let another call with the same key be accepted."""
-        try:
-            self._limits.store.unlock(key, task_id)
-        except BrokerError as error:
-            logger.warning("unique task %s keeps others away until its time is over: %s", task_id, error)
+        self._release([Lock(key, task_id)])
 
     def hold(self, key: str, task_id: str, seconds: float) -> None:
         """Let the call count for so many seconds from now, unless another one has taken its place."""
         try:
-            self._limits.store.lock(key, task_id, seconds)
+            self._limits.store.lock([Lock(key, task_id, seconds)])
         except BrokerError as error:
             logger.warning("unique task %s may cease to keep others away: %s", task_id, error)
 
@@ -116,22 +121,51 @@ class UniqueCalls:
                 "declare unique= on the task, or write until='expiry'"
             )
 
-    def _lock(self, name: str, key: str, task_id: str) -> str | None:
-        """Return the id of the call that holds the key; None if nobody knows."""
-        settings = self._limits.settings
-        try:
-            return self._limits.store.lock(key, task_id, settings.limits_publish_seconds)
-        except BrokerError as error:
-            if settings.limits_unique_unreachable == "raise":
-                raise OperationalError(f"whether {name} is unique cannot be looked up: {error}") from error
-            logger.warning("task %s[%s] is published unchecked: %s", name, task_id, error)
-            return None
+    def _rule(self, name: str, options: Mapping[str, Any]) -> Unique | None:
+        return as_unique(options["unique"]) if "unique" in options else self._limits.unique.get(name)
 
-    def _confirm(self, key: str, task_id: str, seconds: float) -> None:
+    def _wish(self, call: Call, task_id: str) -> Lock | None:
+        """Return the lock that the call takes before it is published; None if it takes none."""
         try:
-            self._limits.store.extend(key, task_id, seconds)
+            rule = self._rule(call.name, call.options)
+            if rule is None or call.options.get("retries") or not self._is_foreseeable(call.name):
+                return None
+            self._check_override(call.name, rule)
+            key = self._limits.unique_key(call.name, rule, call.args or (), call.kwargs or {})
+        except ConfigurationError:
+            return None  # it is raised when the call is made
+        return Lock(key, task_id, self._limits.settings.limits_publish_seconds)
+
+    def _is_foreseeable(self, name: str) -> bool:
+        """Whether a call of the task comes here with the id it was given."""
+        task = self._app._tasks.get(name)
+        own_way = task is not None and type(task).apply_async is not Task.apply_async
+        return not (own_way or self._app.conf.task_always_eager)
+
+    def _take(self, locks: Sequence[Lock]) -> list[str | None]:
+        """Return the ids of the calls that hold the keys; None if nobody knows."""
+        try:
+            return [*self._limits.store.lock(locks)]
         except BrokerError as error:
-            logger.warning("unique task %s may soon cease to keep others away: %s", task_id, error)
+            names = _names(locks)
+            if self._limits.settings.limits_unique_unreachable == "raise":
+                raise OperationalError(f"whether {names} is unique cannot be looked up: {error}") from error
+            logger.warning("task %s is published unchecked: %s", names, error)
+            return [None] * len(locks)
+
+    def _confirm(self, locks: Sequence[Lock]) -> None:
+        try:
+            self._limits.store.extend(locks)
+        except BrokerError as error:
+            logger.warning("unique task %s may soon cease to keep others away: %s", _names(locks), error)
+
+    def _release(self, locks: Sequence[Lock]) -> None:
+        try:
+            self._limits.store.unlock(locks)
+        except BrokerError as error:
+            logger.warning(
+                "unique task %s keeps others away until its time is over: %s", _names(locks), error
+            )
 
     def _keep_for_retry(self, rule: Unique, options: dict[str, Any]) -> None:
         held = (options.get("headers") or {}).get(HEADER)
@@ -183,3 +217,9 @@ class UniqueCalls:
 def _is_waited_for(options: Mapping[str, Any]) -> bool:
     """Whether a group, a chord or the rest of a chain waits for the call under an id of its own."""
     return any(map(options.get, ("chord", "chain", "group_id", "parent_id")))
+
+
+def _names(locks: Sequence[Lock]) -> str:
+    """The first of the calls by name and id, and how many more there are."""
+    name = f"{locks[0].key.rpartition(':')[0]}[{locks[0].holder}]"
+    return name if len(locks) == 1 else f"{name} and {len(locks) - 1} more"

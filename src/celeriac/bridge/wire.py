@@ -29,6 +29,7 @@ __all__ = ["Delivered", "Envelope", "as_redelivered", "decode", "encode"]
 _PLAIN = frozenset({str, int, bool, type(None)})
 #: In what kombu writes for a datetime, a UUID and the like; no base64 has an underscore.
 _TYPED = b"__type__"
+_BODY_FIRST = (b'{"body":"', b'{"body": "')
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -54,6 +55,13 @@ class Delivered(msgspec.Struct):
     properties: dict[str, Any]
 
 
+class _PackedEnvelope(Envelope, frozen=True):
+    """One whose body is base64, as it nearly always is; it is unpacked on the way."""
+
+    body: bytes = b""
+
+
+_packed_decoder = msgspec.json.Decoder(_PackedEnvelope)
 _envelope_decoder = msgspec.json.Decoder(Envelope)
 _json_decoder = msgspec.json.Decoder()
 _json_encoder = msgspec.json.Encoder()
@@ -133,6 +141,23 @@ def _check_text(*texts: str) -> None:
 
 
 def _read_envelope(payload: bytes) -> Envelope:
+    try:
+        packed = _packed_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # it is not base64, or not what strict JSON has
+    else:
+        if packed.properties.get("body_encoding") == "base64" and not _has_typed(payload, packed.body):
+            return packed
+    return _read_any_envelope(payload)
+
+
+def _has_typed(payload: bytes, body: bytes) -> bool:
+    """Whether a value in it is one of kombu's; a body that comes first need not be searched for that."""
+    start = len(body) if payload.startswith(_BODY_FIRST) else 0  # base64 is longer than what is in it
+    return payload.find(_TYPED, start) >= 0
+
+
+def _read_any_envelope(payload: bytes) -> Envelope:
     if _TYPED not in payload:
         try:
             return _envelope_decoder.decode(payload)
@@ -153,10 +178,10 @@ def _decode_body(envelope: Envelope, accept: frozenset[str]) -> Any:
                 data = binascii.a2b_base64(data)
             else:
                 data = data.encode("utf-8")
-            if compression := envelope.headers.get("compression"):
-                data = decompressed(data, compression)
         elif not isinstance(data, bytes):
             return data
+        if compression := envelope.headers.get("compression"):
+            data = decompressed(data, compression)
         plain_json = envelope.content_type == "application/json" and _TYPED not in data
         if plain_json and "application/json" in accept:
             try:

@@ -85,16 +85,22 @@ class Worker(StockWorker):
         super().setup_defaults(*args, **kwargs)
         self.pool_cls = chosen_pool(self.pool_cls, engine_pool, self.app.conf.worker_pool)
 
+    def on_after_init(self, **kwargs: Any) -> None:
+        chosen = self.pool_cls
+        super().on_after_init(**kwargs)
+        self.pool_cls = chosen  # before 5.7 Celery sets up its defaults once more
+
     def on_init_blueprint(self) -> None:
         super().on_init_blueprint()
+        self.stock_reason = reason_for_stock_worker(self)
+        if self.stock_reason is None:
+            self.app.time_outs = time_outs(read_settings(self.app))
         try:
             self.app.limits.check()
         except ConfigurationError as error:
             raise _UsageError(str(error)) from None
-        self.stock_reason = reason_for_stock_worker(self)
         if self.stock_reason is None:
             self.Blueprint = self.EngineBlueprint
-            self.app.time_outs = time_outs(read_settings(self.app))
             if given := self.options.get("autoscale"):
                 self.autoscale = _most_and_least(given)
                 self.concurrency = self.autoscale[1]

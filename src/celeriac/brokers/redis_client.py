@@ -41,18 +41,21 @@ def connection_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return found | dict(options.get("ssl") or {})
 
 
-def open_client(url: str, connection: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    """Return a client that retries nothing by itself; nothing is connected before its first command.
+def open_client(
+    url: str, connection: Mapping[str, Any], options: Mapping[str, Any], *, retries: int = 0
+) -> Any:
+    """Return a client; nothing is connected before its first command.
 
     What the URL says goes before ``connection``, redis-py's own options. ``options`` are kombu's, of
-    which Sentinel has some. Raises :class:`MissingExtra` without redis-py,
+    which Sentinel has some. A command that may be sent twice can be tried again, on a new connection,
+    ``retries`` times. Raises :class:`MissingExtra` without redis-py,
     :class:`ConfigurationError` for a URL that cannot be used.
     """
     if _missing is not None:
         raise MissingExtra("redis", "redis")
     kwargs = {"socket_connect_timeout": CONNECT_PATIENCE, "socket_timeout": PATIENCE, **connection}
-    # A claim must not be sent twice behind our back.
-    kwargs["retry"] = Retry(NoBackoff(), 0)
+    # By itself redis-py would send a claim twice behind our back.
+    kwargs["retry"] = Retry(NoBackoff(), retries)
     try:
         if url.startswith("sentinel://"):
             return _sentinel_client(url, kwargs, options)

@@ -56,7 +56,7 @@ class SqliteBroker:
             db.execute(SQL["enter_owner"], (owner, now + lease_for))
             db.execute(SQL["touch"], (now, names))
             _promote(db, now, 1000)
-            leases = _up_to_a_suspect(db.execute(SQL["next_ready"], (names, n)), owner)
+            leases = _up_to_a_suspect(db.execute(SQL["next_ready"], (names, n, n)), owner)
             db.executemany(SQL["lease"], [(owner, _row(lease)[0]) for lease in leases])
         return Claimed(leases, lost)
 

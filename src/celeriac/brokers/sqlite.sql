@@ -52,12 +52,12 @@ INSERT INTO messages (queue, priority, payload, state, due) VALUES (?, ?, ?, ?, 
 
 -- name: next_ready
 SELECT m.id, m.claims + 1, m.deliveries, m.queue, m.priority, m.payload
-FROM json_each(?1) AS q
+FROM json_each(?) AS q
 JOIN messages AS m ON m.id IN (
-    SELECT id FROM messages WHERE state = 'ready' AND queue = q.value ORDER BY priority, id LIMIT ?2
+    SELECT id FROM messages WHERE state = 'ready' AND queue = q.value ORDER BY priority, id LIMIT ?
 )
 ORDER BY m.priority, q.key, m.id
-LIMIT ?2
+LIMIT ?
 
 -- name: lease
 UPDATE messages SET state = 'leased', owner = ?, claims = claims + 1 WHERE id = ?
@@ -123,17 +123,18 @@ SELECT EXISTS (
 PRAGMA data_version
 
 -- name: stats
+WITH chosen AS (SELECT value FROM json_each(?))
 SELECT state, queue, count(*) FROM messages WHERE state = 'ready'
-    AND queue IN (SELECT value FROM json_each(?1)) GROUP BY queue
+    AND queue IN chosen GROUP BY queue
 UNION ALL
 SELECT state, queue, count(*) FROM messages WHERE state = 'leased'
-    AND queue IN (SELECT value FROM json_each(?1)) GROUP BY queue
+    AND queue IN chosen GROUP BY queue
 UNION ALL
 SELECT state, queue, count(*) FROM messages WHERE state = 'delayed'
-    AND queue IN (SELECT value FROM json_each(?1)) GROUP BY queue
+    AND queue IN chosen GROUP BY queue
 UNION ALL
 SELECT state, queue, count(*) FROM messages WHERE state = 'dead'
-    AND queue IN (SELECT value FROM json_each(?1)) GROUP BY queue
+    AND queue IN chosen GROUP BY queue
 
 -- name: scheduled
 SELECT queue, payload, priority, due FROM messages

@@ -37,8 +37,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     engine_batch_max: Count = 256
     #: Seconds after which finished work is settled, at the latest. Defaults to 0.02.
     engine_settle_seconds: Seconds = 0.02
-    #: Seconds a task may run before the messages behind it are given back. Defaults to 0.1.
-    engine_giveback_seconds: Seconds = 0.1
+    #: Seconds a task, or a batch, may run before the messages behind it are given back. Defaults to 0.05.
+    engine_giveback_seconds: Seconds = 0.05
     #: How messages of equal priority are shared out between queues. Defaults to "round_robin".
     engine_queue_order: Literal["ordered", "round_robin", "weighted"] = "round_robin"
     #: What a queue weighs where the order is "weighted"; one that is not named weighs 1. Defaults to {}.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -14,6 +12,7 @@ from rich.console import Console
 
 from celeriac.core.errors import ConfigurationError
 from celeriac.demo.broker import DemoBroker, file_url
+from celeriac.demo.interrupts import interruptible
 from celeriac.demo.processes import ProcessFailed
 from celeriac.demo.project import Site, find_project, temporary_folder
 from celeriac.demo.report import as_json, show
@@ -63,7 +62,7 @@ def demo(
     file = _readable(orders or project / "data" / "orders.csv")
     plan = Plan(orders=file, shards=shards, limit=limit, kill=not no_kill)
     try:
-        with _interruptible(), temporary_folder(keep) as folder:
+        with interruptible(), temporary_folder(keep) as folder:
             url = broker or file_url(folder / "broker.db")
             with closing(DemoBroker(url, run=secrets.token_hex(4))) as demo_broker:
                 demo_broker.check()
@@ -110,21 +109,3 @@ def _readable(file: Path) -> Path:
             f"cannot read {file} ({error.strerror}): give --orders a CSV file, or leave it out"
         ) from None
     return file.absolute()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """The first request to end interrupts the block; later ones do not disturb its cleaning up."""
-    requests = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def interrupt(*_: object) -> None:
-        for request in requests:
-            signal.signal(request, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {request: signal.signal(request, interrupt) for request in requests}
-    try:
-        yield
-    finally:
-        for request, handler in before.items():
-            signal.signal(request, handler)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,12 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from celeriac.core.errors import CeleriacError
+from celeriac.demo.interrupts import uninterrupted
+from celeriac.demo.process_group import kill_group, wait_until_gone
 from celeriac.demo.project import Site
 
 __all__ = ["BackgroundProcess", "ProcessFailed", "Worker"]
 
 _READY_SECONDS = 30
 _STOP_SECONDS = 20
+#: Seconds that killed processes may take to be gone; one that waits for a disk cannot be hurried.
+_GONE_SECONDS = 10
 _LOG_LINES = 15
 
 
@@ -43,7 +45,8 @@ class BackgroundProcess:
 
     def start(self) -> None:
         """The process runs; the one before must have ended."""
-        with self._log.open("ab") as log:
+        # A process that is started and not yet known here would outlive an interrupted run.
+        with self._log.open("ab") as log, uninterrupted():
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - the commands are this package's own
                 self._command,
@@ -71,9 +74,9 @@ class BackgroundProcess:
     def kill(self) -> None:
         """The process and all that it started are gone; nothing happens if it was never started."""
         if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            kill_group(self._process.pid)
             self._process.wait()
+            wait_until_gone(self._process.pid, _GONE_SECONDS)
 
     def output(self) -> list[str]:
         """Return the lines it has written so far."""

@@ -231,7 +231,10 @@ class ConcurrentShard(Shard):
     # -- In the keeper's thread
 
     def _has_work(self) -> bool:
-        return bool(len(self._jobs) or self._jobs.stuck or self._keeper.unstarted or len(self._settler))
+        with self._lock:
+            taken = self._slots - self._vacant
+        # A slot is taken before its delivery is decoded, which may have to ask somebody and take a while.
+        return bool(taken or len(self._jobs) or self._keeper.unstarted or len(self._settler))
 
     def _look_after(self) -> None:
         self._heed()

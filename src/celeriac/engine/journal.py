@@ -22,6 +22,7 @@ _FREE = 0
 _REPEATABLE = 1
 _AT_MOST_ONCE = 2
 _FINISHED = 3
+_ANNOUNCED = 4
 
 #: State, length of the lease id, the id, whether suspect, unused, deadline in monotonic seconds (0: none).
 _RECORD = struct.Struct("<BB47s?6xd")
@@ -43,6 +44,8 @@ class Entry(msgspec.Struct, frozen=True):
     deadline: float
     #: Had its workers die before, and is held to be why if this one dies too.
     suspect: bool = False
+    #: Finished in that it was told to be terminated; its body may still run.
+    announced: bool = False
 
 
 class Journal:
@@ -53,7 +56,8 @@ class Journal:
         self._notes_at = slots * _RECORD.size
         self.note_max = note_max
         self._retired_at = self._notes_at + _NOTE.size + note_max
-        self._memory = mmap.mmap(-1, self._retired_at + 1)
+        self._signal_at = self._retired_at + 1
+        self._memory = mmap.mmap(-1, self._signal_at + 1)
         self._free = [slot * _RECORD.size for slot in reversed(range(slots))]
 
     # -- In the shard
@@ -73,6 +77,10 @@ class Journal:
     def finish(self, slot: int) -> None:
         """Note that nothing of the delivery is left to run or to store."""
         self._memory[slot] = _FINISHED
+
+    def announce(self, slot: int) -> None:
+        """Note that others have been told of its termination: whatever its body still does, it is done."""
+        self._memory[slot] = _ANNOUNCED
 
     def settle(self, slot: int) -> None:
         """Forget the delivery: the broker has settled it."""
@@ -95,6 +103,18 @@ class Journal:
         """Say that the shard claims no more and another is to take its place while it finishes."""
         self._memory[self._retired_at] = 1
 
+    def expect_signal(self, signum: int) -> None:
+        """Say that this signal, about to be sent, is for the running job and not for its process.
+
+        The supervisor says so too.
+        """
+        self._memory[self._signal_at] = signum
+
+    def take_signal(self) -> int:
+        """Return the signal that was last sent to end the running job, once; 0 for none."""
+        signum, self._memory[self._signal_at] = self._memory[self._signal_at], 0
+        return signum
+
     # -- In the supervisor
 
     @property
@@ -115,8 +135,8 @@ class Journal:
             record = _RECORD.unpack_from(self._memory, index * _RECORD.size)
             state, length, name, suspect, deadline = record
             if state != _FREE:
-                once, finished = state == _AT_MOST_ONCE, state == _FINISHED
-                yield Entry(name[:length].decode(), once, finished, deadline, suspect)
+                once, finished = state == _AT_MOST_ONCE, state in (_FINISHED, _ANNOUNCED)
+                yield Entry(name[:length].decode(), once, finished, deadline, suspect, state == _ANNOUNCED)
 
     def eviction(
         self,

@@ -6,6 +6,7 @@ import os
 import struct
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -36,9 +37,9 @@ class Revoked(msgspec.Struct, frozen=True, tag=True):
 
 
 class StampsRevoked(msgspec.Struct, frozen=True, tag=True):
-    """Jobs that carry one of these values under one of these names must not start."""
+    """Jobs that carry one of these values under one of these names must not start; no others as yet."""
 
-    stamps: dict[str, list[str]]
+    stamps: dict[str, list[Any]]
 
 
 class TimeLimits(msgspec.Struct, frozen=True, tag=True):

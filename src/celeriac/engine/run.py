@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from celeriac.core.errors import BrokerUnavailable, MalformedMessage
-from celeriac.core.executor import Bury, Delay, Done, Executor, Job, Outcome
+from celeriac.core.executor import DONE, Bury, Delay, Done, Executor, Job, Outcome
 from celeriac.core.layer import Layer, wrap_run
 from celeriac.core.lease import Lease
 from celeriac.engine.journal import Journal
@@ -60,8 +62,10 @@ class Runner:
         self._execute = wrap_run(layers, executor.run)
         self._clock = clock
         self._told = False
-        #: What runs now, and under which lease, for the keeper to tell about.
-        self.running: tuple[str, Job] | None = None
+        #: What runs now, under which lease and in which slot, for the keeper to tell about.
+        self.running: tuple[str, Job, int] | None = None
+        #: The lease of a job that is done whatever its body does, as others were told of its termination.
+        self._announced: str | None = None
 
     def run(self, lease: Lease) -> Finished:
         """Return the delivery with its outcome: decode, hold back until due, begin, execute, finish.
@@ -73,9 +77,11 @@ class Runner:
             return found
         job, deadline = found
         slot = self._journal.begin(lease.id, at_most_once=job.at_most_once, deadline=deadline)
-        self.running = lease.id, job
+        self.running = lease.id, job, slot
         outcome = self._run_body(job)
         self.running = None
+        if self._told:
+            outcome = self._untell(lease, outcome)
         self._note_end(job, outcome, slot)
         return Finished(lease, outcome, slot)
 
@@ -87,7 +93,26 @@ class Runner:
         if self.running is not running:  # it has ended meanwhile, perhaps before it was told of
             self._journal.note(b"")
 
-    def _note(self, lease: str, job: Job) -> Note:
+    def end_announced(self, running: tuple[str, Job, int], signum: int) -> None:
+        """What others were told is terminated is done, if it still runs, and its thread has the signal.
+
+        Bodies run in the main thread. Meanwhile nothing must be settled, or its slot might be another's.
+        """
+        if self.running is running and (thread := threading.main_thread().ident) is not None:
+            self._announced = running[0]
+            self._journal.announce(running[2])
+            self._journal.expect_signal(signum)
+            signal.pthread_kill(thread, signum)
+
+    def _untell(self, lease: Lease, outcome: Outcome) -> Outcome:
+        """Nothing is told of the delivery any more; return its outcome."""
+        self._told = False
+        self._journal.note(b"")
+        self._journal.take_signal()
+        announced, self._announced = self._announced, None
+        return DONE if announced == lease.id else outcome
+
+    def _note(self, lease: str, job: Job, _slot: int) -> Note:
         try:
             text = self._executor.describe(job)
         except Exception:  # what cannot be described runs on as well; only its id is told
@@ -95,9 +120,6 @@ class Runner:
         return Note(lease, job.id, text)
 
     def _note_end(self, job: Job, outcome: Outcome, slot: int) -> None:
-        if self._told:
-            self._told = False
-            self._journal.note(b"")
         if job.result_ignored and type(outcome) is Done:
             self._journal.finish(slot)
         elif job.time_limit:

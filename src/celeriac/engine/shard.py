@@ -19,11 +19,12 @@ from celeriac.core.settings import Settings
 from celeriac.engine.batch import BatchSize
 from celeriac.engine.journal import Journal
 from celeriac.engine.keeper import Keeper, is_orphan
-from celeriac.engine.notices import AnyNotice, NoticePipe, Queues
+from celeriac.engine.notices import AnyNotice, NoticePipe, Queues, Terminate
 from celeriac.engine.outage import Outage
 from celeriac.engine.queue_order import queue_order
 from celeriac.engine.run import Runner
 from celeriac.engine.settle import Settler
+from celeriac.engine.terminate import Announcing
 from celeriac.engine.wear import Wear
 
 __all__ = ["Shard", "ShardSpec"]
@@ -76,6 +77,7 @@ class Shard:
         self._spec = spec
         self._broker = broker
         self._settings = settings
+        self._executor = executor
         self._runner = Runner(executor, spec.journal, layers)
         self._size = BatchSize(settings.engine_batch_seconds, settings.engine_batch_max)
         self._settler = Settler(broker, executor, spec.journal, events, settings.engine_settle_seconds)
@@ -171,12 +173,12 @@ class Shard:
         self._keeper.unstarted.extend(leases)
         self._keeper.batch_begins()
         try:
-            ran = self._run_unstarted()
+            ran = self._run_unstarted(begun + self._settings.engine_giveback_seconds)
         finally:
             self._keeper.batch_ended()
         self._size.learn(ran, time.monotonic() - begun)
 
-    def _run_unstarted(self) -> int:
+    def _run_unstarted(self, overdue: float) -> int:
         keeper, settler, wear, run = self._keeper, self._settler, self._wear, self._runner.run
         unstarted, ran = keeper.unstarted, 0
         while not self._stopping and not wear.out:
@@ -196,6 +198,8 @@ class Shard:
             keeper.running_since = now = time.monotonic()
             if now >= settler.due:
                 settler.settle()
+                if now >= overdue:
+                    keeper.give_back()  # they take longer than those by which the batch was sized
         return ran
 
     def _on_slow(self) -> None:
@@ -212,8 +216,22 @@ class Shard:
         if isinstance(notice, Queues):
             self._queues = tuple(notice.names)
             self._order = queue_order(self._queues, self._settings)
+        elif isinstance(notice, Terminate):
+            self._end_running(notice)
         elif self._heed_other is not None:
             self._heed_other(notice)
+
+    def _end_running(self, notice: Terminate) -> None:
+        """Tell others that the running job is terminated, if it is meant; then signal its thread."""
+        running = self._runner.running
+        if running is None or running[1].id not in notice.ids or not isinstance(self._executor, Announcing):
+            return
+        try:
+            self._executor.announce_terminated(running[1], notice.signum)
+        except Exception:  # whatever keeps it from being recorded; the supervisor tries if the process dies
+            return
+        with self._settler.lock:
+            self._runner.end_announced(running, notice.signum)
 
     def _wait(self, wait: Callable[[], object]) -> None:
         try:

@@ -20,7 +20,7 @@ from celeriac.engine.notices import AnyNotice, NoticePipe, Queues
 from celeriac.engine.outage import Outage
 from celeriac.engine.process import ChildProcess
 from celeriac.engine.shard import ShardSpec
-from celeriac.engine.terminate import TERMINATED, TIME_LIMIT, Terminations, hold_still
+from celeriac.engine.terminate import TERMINATED, TIME_LIMIT, Terminations, Wish, hold_still
 from celeriac.engine.upkeep import Promoter, Reaper, Renewer
 
 __all__ = ["RunningShard", "Supervisor", "new_spec"]
@@ -84,6 +84,8 @@ class RunningShard:
         self.condemned: dict[str, str] = {}
         #: Another has taken its place, and it is only finishing what it runs.
         self.retired = False
+        #: The signal that was last sent to end its job, which may end the process or not.
+        self.signalled = 0
 
 
 class Supervisor:
@@ -137,7 +139,7 @@ class Supervisor:
         """Replace dead shards and do the upkeep that is due."""
         now = time.monotonic()
         self._kill_overdue(now)
-        self._kill_terminated(now)
+        self._signal_terminated(now)
         self._replace_retired()
         for shard in [shard for shard in self.shards.values() if not shard.process.is_alive()]:
             self._bury_shard(shard, now)
@@ -184,20 +186,30 @@ class Supervisor:
 
     def notes(self) -> list[tuple[RunningShard, Note]]:
         """Return what each shard says of what it has been running for a moment."""
+        return [(shard, note) for shard, note, entry in self._noted() if not entry.finished]
+
+    def _noted(self) -> list[tuple[RunningShard, Note, Entry]]:
+        """Return the same with the journal's entries, and what runs on though its end was announced."""
         found = []
         for shard in self.shards.values():
-            notes = read_notes(shard.spec.journal.read_note())
-            running = {entry.lease for entry in shard.spec.journal.entries() if not entry.finished}
-            found += [(shard, note) for note in notes if note.lease in running]
+            entries = {entry.lease: entry for entry in shard.spec.journal.entries()}
+            for note in read_notes(shard.spec.journal.read_note()):
+                entry = entries.get(note.lease)
+                if entry is not None and (entry.announced or not entry.finished):
+                    found.append((shard, note, entry))
         return found
 
     def running(self) -> list[tuple[RunningShard, Entry]]:
         """Return what every shard is running now."""
+        return [(shard, entry) for shard, entry in self._started() if not entry.finished]
+
+    def _started(self) -> list[tuple[RunningShard, Entry]]:
+        """Return the same, and what runs on though its end was announced."""
         return [
             (shard, entry)
             for shard in self.shards.values()
             for entry in shard.spec.journal.entries()
-            if not entry.finished
+            if entry.announced or not entry.finished
         ]
 
     # -- What remote control asks for
@@ -239,14 +251,14 @@ class Supervisor:
         """Replace every shard once it has finished what it runs."""
         self._ask_all_to_stop()
 
-    def terminate(self, ids: Iterable[str], signum: int = signal.SIGTERM) -> None:  # noqa: ARG002
-        """Kill the shards that run these jobs; the messages leave for good, as ``TERMINATED``.
+    def terminate(self, ids: Iterable[str], signum: int = signal.SIGTERM) -> None:
+        """Send the signal to the shards that run these jobs; the messages leave for good.
 
-        ``signum`` is what others are told of it.
+        If a shard dies of it, another takes its place.
         """
         now = time.monotonic()
-        self._terminations.want(ids, now)
-        self._kill_terminated(now)
+        self._terminations.want(ids, signum, now)
+        self._signal_terminated(now)
 
     # -- Shards
 
@@ -287,7 +299,9 @@ class Supervisor:
         self._upkeep_at = 0.0
         self._give_up_at = now + self._settings.engine_lease_seconds
         asked = shard.ask_at is not None and exitcode == -signal.SIGTERM
-        expected = deliberate or asked or exitcode == 0
+        # A handler that raises SystemExit has the process end with the signal's number.
+        signalled = shard.signalled and exitcode in (shard.signalled, -shard.signalled)
+        expected = bool(deliberate or asked or signalled or exitcode == 0)
         self._events.emit(ShardStopped(shard=spec.name, pid=pid, exitcode=exitcode, expected=expected))
         if not self._stopping and shard.number in self._wanted:
             self._start_at[shard.number] = now + self._pause_before_restart(shard, expected, now)
@@ -301,7 +315,7 @@ class Supervisor:
         return pause
 
     def _kill_overdue(self, now: float) -> None:
-        for shard, entry in self.running():
+        for shard, entry in self._started():
             if entry.deadline and now > entry.deadline and shard.killed_for in (None, _ANOTHER_OVERDUE):
                 shard.killed_for = _ANOTHER_OVERDUE
                 shard.condemned[entry.lease] = TIME_LIMIT
@@ -315,20 +329,37 @@ class Supervisor:
                     self._wanted.discard(shard.number)
                     self._want_one_more()
 
-    def _kill_terminated(self, now: float) -> None:
+    def _signal_terminated(self, now: float) -> None:
         wanted = self._terminations.wanted(now)
         if not wanted:
             return
-        for shard in [shard for shard, note in self.notes() if note.id in wanted]:
-            pid = shard.process.pid
-            if shard.killed_for is not None or pid is None or not hold_still(pid):
+        for shard, note, entry in self._noted():
+            wish = wanted.get(note.id)
+            if wish is None or shard.killed_for is not None:
                 continue
-            found = [note for one, note in self.notes() if one is shard and note.id in wanted]
-            for note in found:
-                shard.killed_for = _WORKER_LOST
-                shard.condemned[note.lease] = TERMINATED
-                self._terminations.done(note.id)
-            os.kill(pid, signal.SIGKILL if found else signal.SIGCONT)
+            shard.signalled = wish.signum
+            if wish.falls_to_supervisor(now):
+                self._end_with_signal(shard, wish)
+            elif entry.announced:
+                self._terminations.done(wish)
+            else:
+                wish.ask(shard.spec.notices, now)
+
+    def _end_with_signal(self, shard: RunningShard, wish: Wish) -> None:
+        pid = shard.process.pid
+        if not hold_still(pid):
+            return
+        found = [note.lease for one, note, _ in self._noted() if one is shard and note.id == wish.id]
+        if found and wish.signum == signal.SIGKILL:
+            shard.killed_for = _WORKER_LOST
+            os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGCONT)
+        if found:
+            shard.condemned[found[0]] = TERMINATED
+            shard.spec.journal.expect_signal(wish.signum)
+            # Sent to a process that stands still it might wake another thread than the body's.
+            os.kill(pid, wish.signum)
+            self._terminations.done(wish)
 
     def _ask_all_to_stop(self) -> None:
         for shard in self.shards.values():

@@ -8,7 +8,7 @@ from typing import Any, Final
 from celeriac.brokers.connect import parse_sqlite_url, scheme_of
 from celeriac.core.errors import ConfigurationError
 from celeriac.limits.memory_store import MemoryStore
-from celeriac.limits.redis_store import RedisStore, unix_url
+from celeriac.limits.redis_store import RedisStore
 from celeriac.limits.sqlite_store import SqliteStore
 from celeriac.limits.store import LimitStore
 
@@ -30,17 +30,14 @@ def open_store(url: str, options: Mapping[str, Any] | None = None) -> LimitStore
 
 
 def has_store(url: str) -> bool:
-    """Whether the URL names a store."""
-    return scheme_of(url) in _STORES
+    """Whether the URL names a store: one, which several sentinels may watch over."""
+    schemes = {scheme_of(part) for part in url.split(";")}
+    return len(schemes) == 1 and schemes <= (_WATCHED if ";" in url else _STORES.keys())
 
 
 def _open_sqlite(url: str, _options: Mapping[str, Any]) -> LimitStore:
     address = parse_sqlite_url(url)
     return SqliteStore(address.path.with_name(f"{address.path.name}.limits"))
-
-
-def _open_redis_socket(url: str, options: Mapping[str, Any]) -> LimitStore:
-    return RedisStore.from_options(unix_url(url), options)
 
 
 def _open_memory(_url: str, _options: Mapping[str, Any]) -> LimitStore:
@@ -50,7 +47,10 @@ def _open_memory(_url: str, _options: Mapping[str, Any]) -> LimitStore:
 _STORES: Final[Mapping[str, Callable[[str, Mapping[str, Any]], LimitStore]]] = {
     "redis": RedisStore.from_options,
     "rediss": RedisStore.from_options,
-    "redis+socket": _open_redis_socket,
+    "redis+socket": RedisStore.from_options,
+    "sentinel": RedisStore.from_options,
     "sqlite": _open_sqlite,
     "memory": _open_memory,
 }
+#: Of URLs that may be joined by semicolons.
+_WATCHED: Final = frozenset({"sentinel"})

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from threading import Lock
+from threading import Lock as Mutex
 
 import msgspec
 
 from celeriac.limits.gate import CELLS, FORGET_AFTER, Facts, Gate, Verdict, cell_leaves, cell_of, judge, learn
+from celeriac.limits.store import Lock
 
 __all__ = ["MemoryStore"]
 
@@ -40,35 +41,32 @@ class MemoryStore:
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._lock = Lock()
+        self._lock = Mutex()
         self._locks: dict[str, tuple[str, float]] = {}
         self._gates: defaultdict[str, _State] = defaultdict(_State)
         self._places = 0
 
-    def lock(self, key: str, holder: str, seconds: float, now: float | None = None) -> str:
+    def lock(self, locks: Sequence[Lock], now: float | None = None) -> list[str]:
         with self._lock:
             now = self._clock() if now is None else now
-            present, until = self._locks.get(key, (holder, now))
-            if until > now and present != holder:
-                return present
-            self._locks[key] = (holder, now + seconds)
-            return holder
+            return [self._hold(lock, now) for lock in locks]
 
-    def extend(self, key: str, holder: str, seconds: float, now: float | None = None) -> bool:
+    def extend(self, locks: Sequence[Lock], now: float | None = None) -> list[bool]:
         with self._lock:
             now = self._clock() if now is None else now
-            present, until = self._locks.get(key, ("", now))
-            if present != holder or until <= now:
-                return False
-            self._locks[key] = (holder, now + seconds)
-            return True
+            held = [self._locks.get(lock.key, ("", now)) for lock in locks]
+            extended = [
+                present == lock.holder and until > now
+                for lock, (present, until) in zip(locks, held, strict=True)
+            ]
+            for lock, did in zip(locks, extended, strict=True):
+                if did:
+                    self._locks[lock.key] = (lock.holder, now + lock.seconds)
+            return extended
 
-    def unlock(self, key: str, holder: str) -> bool:
+    def unlock(self, locks: Sequence[Lock]) -> list[bool]:
         with self._lock:
-            if self._locks.get(key, ("", 0.0))[0] != holder:
-                return False
-            del self._locks[key]
-            return True
+            return [self._let_go(lock) for lock in locks]
 
     def enter(
         self, gates: Sequence[Gate], task_id: str, *, chance: float, now: float | None = None
@@ -102,6 +100,19 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing is held that would have to be let go of."""
+
+    def _hold(self, lock: Lock, now: float) -> str:
+        present, until = self._locks.get(lock.key, (lock.holder, now))
+        if until > now and present != lock.holder:
+            return present
+        self._locks[lock.key] = (lock.holder, now + lock.seconds)
+        return lock.holder
+
+    def _let_go(self, lock: Lock) -> bool:
+        if self._locks.get(lock.key, ("", 0.0))[0] != lock.holder:
+            return False
+        del self._locks[lock.key]
+        return True
 
     def _facts(self, gate: Gate, task_id: str, now: float) -> Facts:
         state = self._gates[gate.key]

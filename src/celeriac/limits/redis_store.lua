@@ -25,29 +25,45 @@ local function milliseconds(seconds)
 end
 
 -- name: lock
--- P, key, holder, seconds, now
-local key = P .. 'lock:' .. ARGV[2]
-local now = clock(ARGV[5])
-local present = redis.call('HMGET', key, 'holder', 'until')
-if present[1] and present[1] ~= ARGV[3] and tonumber(present[2]) > now then return present[1] end
-redis.call('HSET', key, 'holder', ARGV[3], 'until', tostring(now + tonumber(ARGV[4])))
-redis.call('PEXPIRE', key, milliseconds(tonumber(ARGV[4])))
-return ARGV[3]
+-- P, now, then of each lock: key, holder, seconds
+local now, holders = clock(ARGV[2]), {}
+for i = 3, #ARGV, 3 do
+    local key, holder, seconds = P .. 'lock:' .. ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
+    local present = redis.call('HMGET', key, 'holder', 'until')
+    if present[1] and present[1] ~= holder and tonumber(present[2]) > now then
+        holder = present[1]
+    else
+        redis.call('HSET', key, 'holder', holder, 'until', tostring(now + seconds))
+        redis.call('PEXPIRE', key, milliseconds(seconds))
+    end
+    holders[#holders + 1] = holder
+end
+return holders
 
 -- name: extend
--- P, key, holder, seconds, now
-local key = P .. 'lock:' .. ARGV[2]
-local now = clock(ARGV[5])
-local present = redis.call('HMGET', key, 'holder', 'until')
-if present[1] ~= ARGV[3] or tonumber(present[2]) <= now then return 0 end
-redis.call('HSET', key, 'until', tostring(now + tonumber(ARGV[4])))
-return redis.call('PEXPIRE', key, milliseconds(tonumber(ARGV[4])))
+-- P, now, then of each lock: key, holder, seconds
+local now, extended = clock(ARGV[2]), {}
+for i = 3, #ARGV, 3 do
+    local key, seconds = P .. 'lock:' .. ARGV[i], tonumber(ARGV[i + 2])
+    local present = redis.call('HMGET', key, 'holder', 'until')
+    local holds = present[1] == ARGV[i + 1] and tonumber(present[2]) > now
+    if holds then
+        redis.call('HSET', key, 'until', tostring(now + seconds))
+        redis.call('PEXPIRE', key, milliseconds(seconds))
+    end
+    extended[#extended + 1] = holds and 1 or 0
+end
+return extended
 
 -- name: unlock
--- P, key, holder
-local key = P .. 'lock:' .. ARGV[2]
-if redis.call('HGET', key, 'holder') ~= ARGV[3] then return 0 end
-return redis.call('DEL', key)
+-- P, then of each lock: key, holder, seconds
+local unlocked = {}
+for i = 2, #ARGV, 3 do
+    local key = P .. 'lock:' .. ARGV[i]
+    local holds = redis.call('HGET', key, 'holder') == ARGV[i + 1]
+    unlocked[#unlocked + 1] = holds and redis.call('DEL', key) or 0
+end
+return unlocked
 
 -- name: enter
 -- P, task, chance, now, then of each gate: key, limit, window ('' for what runs at once), lease

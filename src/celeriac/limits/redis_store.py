@@ -3,70 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from typing import Any
 
-from celeriac.core.errors import BrokerError, BrokerUnavailable, ConfigurationError, MissingExtra
+from celeriac.brokers.redis_client import connection_options, open_client, translated
 from celeriac.limits.gate import Gate
+from celeriac.limits.store import Lock
 
-try:
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-except ImportError as error:  # pragma: no cover - shown by the test of the bare wheel
-    _missing: ImportError | None = error
-else:
-    _missing = None
-
-__all__ = ["RedisStore", "unix_url"]
-
-#: Options of kombu's transport that redis-py's connections take under the same name.
-_CONNECTION_OPTIONS: Final = ("client_name", "socket_connect_timeout", "socket_keepalive", "socket_timeout")
-#: Seconds for which a call waits for an answer, unless the options say otherwise.
-_PATIENCE: Final = 5
+__all__ = ["RedisStore"]
 
 
 class RedisStore:
     """Talks to one Redis database; redis-py's connections may be shared by threads and survive a fork."""
 
     def __init__(
-        self, url: str, *, key_prefix: str = "", connection_options: Mapping[str, Any] | None = None
+        self,
+        url: str,
+        *,
+        key_prefix: str = "",
+        connection: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Raise :class:`MissingExtra` without redis-py, :class:`ConfigurationError` for a bad URL."""
-        if _missing is not None:
-            raise MissingExtra("redis", "redis")
-        patience = {"socket_connect_timeout": _PATIENCE, "socket_timeout": _PATIENCE}
-        try:
-            # Once more, as the server may have closed an idle connection: every verb may be repeated.
-            self._redis = redis.Redis.from_url(
-                url, retry=Retry(NoBackoff(), 1), **{**patience, **(connection_options or {})}
-            )
-        except ValueError as error:
-            raise ConfigurationError(f"{url!r} is not a Redis URL: {error}") from None
+        """``connection`` is for redis-py, ``options`` are kombu's; raise as ``open_client`` does."""
+        # Once more, as the server may have closed an idle connection: every verb may be repeated.
+        self._redis = open_client(url, connection or {}, options or {}, retries=1)
         self._ours = f"{key_prefix}celeriac:limits:"
         self._scripts = {name: self._redis.register_script(text) for name, text in _load_scripts().items()}
 
     @classmethod
     def from_options(cls, url: str, options: Mapping[str, Any]) -> RedisStore:
-        """Return the store that redis-py's URL and ``broker_transport_options`` describe."""
-        connection = {name: options[name] for name in _CONNECTION_OPTIONS if name in options}
-        if not url.startswith("unix:"):
-            connection.setdefault("socket_keepalive", True)
-            connection |= options.get("ssl") or {}
+        """Return the store that kombu's URL and ``broker_transport_options`` describe."""
         prefix = options.get("global_keyprefix", "")
-        return cls(url, key_prefix=prefix, connection_options=connection)
+        return cls(url, key_prefix=prefix, connection=connection_options(options), options=options)
 
-    def lock(self, key: str, holder: str, seconds: float, now: float | None = None) -> str:
-        return str(self._run("lock", key, holder, seconds, _given(now)).decode())
+    def lock(self, locks: Sequence[Lock], now: float | None = None) -> list[str]:
+        holders = self._run("lock", _given(now), *_flat(locks)) if locks else ()
+        return [str(holder.decode()) for holder in holders]
 
-    def extend(self, key: str, holder: str, seconds: float, now: float | None = None) -> bool:
-        return bool(self._run("extend", key, holder, seconds, _given(now)))
+    def extend(self, locks: Sequence[Lock], now: float | None = None) -> list[bool]:
+        return [bool(did) for did in self._run("extend", _given(now), *_flat(locks))] if locks else []
 
-    def unlock(self, key: str, holder: str) -> bool:
-        return bool(self._run("unlock", key, holder))
+    def unlock(self, locks: Sequence[Lock]) -> list[bool]:
+        return [bool(did) for did in self._run("unlock", *_flat(locks))] if locks else []
 
     def enter(
         self, gates: Sequence[Gate], task_id: str, *, chance: float, now: float | None = None
@@ -87,7 +66,7 @@ class RedisStore:
         self._redis.close()
 
     def _run(self, script: str, *arguments: Any) -> Any:
-        with _translated():
+        with translated():
             return self._scripts[script](args=[self._ours, *arguments])
 
 
@@ -95,13 +74,8 @@ def _given(number: float | None) -> str:
     return "" if number is None else repr(number)
 
 
-def unix_url(url: str) -> str:
-    """kombu's ``redis+socket:///path?virtual_host=1`` as redis-py writes it."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    if "virtual_host" in query:
-        query["db"] = query.pop("virtual_host")
-    return f"unix://{parts.netloc}{parts.path}?{urlencode(query)}"
+def _flat(locks: Sequence[Lock]) -> list[Any]:
+    return [value for lock in locks for value in (lock.key, lock.holder, lock.seconds)]
 
 
 def _load_scripts() -> dict[str, str]:
@@ -110,14 +84,3 @@ def _load_scripts() -> dict[str, str]:
     scripts = dict(zip(sections[::2], sections[1::2], strict=True))
     prelude = scripts.pop("prelude")
     return {name: prelude + body for name, body in scripts.items()}
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turns redis-py's errors into ours, here and nowhere else."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
-        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
-    except redis.RedisError as error:
-        raise BrokerError(f"Redis refused: {error}") from error

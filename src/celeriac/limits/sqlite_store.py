@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from celeriac.brokers.sqlite_file import SqliteFile, read_sections
 from celeriac.limits.gate import CELLS, FORGET_AFTER, Facts, Gate, Verdict, cell_leaves, cell_of, judge, learn
+from celeriac.limits.store import Lock
 
 __all__ = ["SqliteStore"]
 
@@ -25,23 +26,26 @@ class SqliteStore:
     def __init__(self, path: Path, synchronous: str = "NORMAL") -> None:
         self._file = SqliteFile(path, synchronous, SQL)
 
-    def lock(self, key: str, holder: str, seconds: float, now: float | None = None) -> str:
+    def lock(self, locks: Sequence[Lock], now: float | None = None) -> list[str]:
         now = time.time() if now is None else now
+        holders = []
         with self._file.writing() as db:
             db.execute(SQL["forget_locks"], (now,))
-            present: str = _one(db, "holder", key) or holder
-            if present == holder:
-                db.execute(SQL["lock"], (key, holder, now + seconds))
-            return present
+            for lock in locks:
+                holders.append(_one(db, "holder", lock.key) or lock.holder)
+                if holders[-1] == lock.holder:
+                    db.execute(SQL["lock"], (lock.key, lock.holder, now + lock.seconds))
+        return holders
 
-    def extend(self, key: str, holder: str, seconds: float, now: float | None = None) -> bool:
+    def extend(self, locks: Sequence[Lock], now: float | None = None) -> list[bool]:
         now = time.time() if now is None else now
         with self._file.writing() as db:
-            return db.execute(SQL["extend"], (now + seconds, key, holder, now)).rowcount > 0
+            rows = [(now + lock.seconds, lock.key, lock.holder, now) for lock in locks]
+            return [db.execute(SQL["extend"], row).rowcount > 0 for row in rows]
 
-    def unlock(self, key: str, holder: str) -> bool:
+    def unlock(self, locks: Sequence[Lock]) -> list[bool]:
         with self._file.writing() as db:
-            return db.execute(SQL["unlock"], (key, holder)).rowcount > 0
+            return [db.execute(SQL["unlock"], (lock.key, lock.holder)).rowcount > 0 for lock in locks]
 
     def enter(
         self, gates: Sequence[Gate], task_id: str, *, chance: float, now: float | None = None
@@ -87,12 +91,13 @@ def _facts(db: Connection, gate: Gate, task_id: str, now: float) -> Facts:
         next_free = None if oldest is None else cell_leaves(oldest, gate.window)
     else:
         db.execute(SQL["forget_held"], (gate.key, now))
-        used, holds = db.execute(SQL["used_places"], (gate.key, task_id)).fetchone()
+        places, own = db.execute(SQL["used_places"], (task_id, gate.key)).fetchone()
+        used, holds = places - own, bool(own)
     return Facts(
         used=used,
         next_free=next_free,
         typical=_one(db, "typical", gate.key),
-        waits=place is not None or bool(holds),
+        waits=place is not None or holds,
         rank=_one(db, "before", gate.key, _BEHIND_ALL if place is None else place),
         overdue=_one(db, "overdue", gate.key, now, task_id),
     )
@@ -107,9 +112,9 @@ def _pass(db: Connection, gate: Gate, task_id: str, now: float) -> None:
 
 
 def _wait(db: Connection, gate: Gate, verdict: Verdict, task_id: str, due: float) -> None:
-    known = db.execute(SQL["wait_on"], (gate.key, task_id, due)).rowcount
+    known = db.execute(SQL["wait_on"], (due, gate.key, task_id)).rowcount
     if not known and not verdict.passes:
-        db.execute(SQL["line_up"], (gate.key, task_id, due))
+        db.execute(SQL["line_up"], (gate.key, task_id, due, gate.key))
 
 
 def _one(db: Connection, statement: str, *values: object) -> Any:

@@ -67,10 +67,10 @@ INSERT INTO cells VALUES (?, ?, 1) ON CONFLICT (gate, cell) DO UPDATE SET count 
 DELETE FROM held WHERE gate = ? AND deadline <= ?
 
 -- name: used_places
-SELECT count(*) FILTER (WHERE task <> ?2), count(*) FILTER (WHERE task = ?2) FROM held WHERE gate = ?1
+SELECT count(*), coalesce(max(task = ?), 0) FROM held WHERE gate = ?
 
 -- name: hold
-INSERT INTO held VALUES (?1, ?2, ?3, ?4) ON CONFLICT (gate, task) DO UPDATE SET deadline = excluded.deadline
+INSERT INTO held VALUES (?, ?, ?, ?) ON CONFLICT (gate, task) DO UPDATE SET deadline = excluded.deadline
 
 -- name: since
 SELECT since FROM held WHERE gate = ? AND task = ?
@@ -97,10 +97,10 @@ SELECT count(*) FROM line WHERE gate = ? AND place < ?
 SELECT count(*) FROM line WHERE gate = ? AND due <= ? AND task <> ?
 
 -- name: line_up
-INSERT INTO line SELECT ?1, ?2, 1 + coalesce(max(place), 0), ?3 FROM line WHERE gate = ?1
+INSERT INTO line SELECT ?, ?, 1 + coalesce(max(place), 0), ? FROM line WHERE gate = ?
 
 -- name: wait_on
-UPDATE line SET due = ?3 WHERE gate = ?1 AND task = ?2
+UPDATE line SET due = ? WHERE gate = ? AND task = ?
 
 -- name: leave_line
 DELETE FROM line WHERE gate = ? AND task = ?

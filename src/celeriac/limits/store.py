@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from celeriac.limits.gate import Gate
 
-__all__ = ["LimitStore"]
+__all__ = ["LimitStore", "Lock"]
+
+
+class Lock(NamedTuple):
+    """Somebody holds a key for so many seconds from now."""
+
+    key: str
+    holder: str
+    seconds: float = 0.0
 
 
 @runtime_checkable
@@ -19,16 +27,19 @@ class LimitStore(Protocol):
     store cannot be reached, and may then have happened or not; all may be repeated.
     """
 
-    def lock(self, key: str, holder: str, seconds: float, now: float | None = None) -> str:
-        """Return who holds the key: ``holder``, for so many seconds from now, unless another one does."""
+    def lock(self, locks: Sequence[Lock], now: float | None = None) -> list[str]:
+        """Return who holds each key: the holder that is named, unless another one does already.
+
+        One after the other in their order, so that of two for one key the first gets it.
+        """
         ...
 
-    def extend(self, key: str, holder: str, seconds: float, now: float | None = None) -> bool:
-        """Let ``holder`` hold the key for so many seconds from now, if it does; return whether it did."""
+    def extend(self, locks: Sequence[Lock], now: float | None = None) -> list[bool]:
+        """Let each be held for so many seconds from now, if its holder holds it; return whether it did."""
         ...
 
-    def unlock(self, key: str, holder: str) -> bool:
-        """Let nobody hold the key, if ``holder`` does; return whether it did."""
+    def unlock(self, locks: Sequence[Lock]) -> list[bool]:
+        """Let nobody hold the keys, each if its holder does; return whether it did."""
         ...
 
     def enter(

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.compat.celery_suite.runs import RUNS, Run, run_suite
+from tests.compat.celery_suite.runs import RUNS, WHOLE, Run, run_suite
 from tests.compat.celery_suite.sources import ROOT
 from tests.compat.celery_suite.table import page
 
@@ -36,7 +36,7 @@ def main() -> None:
 def _measure(run: Run, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     print(f"{run.title} ...", flush=True)  # noqa: T201
     started = time.monotonic()
-    tests = run_suite(run, folder / f"{run.name}.json", options.tests)
+    tests = run_suite(run, folder / f"{run.name}.json", tuple(options.tests))
     seconds = round(time.monotonic() - started)
     failed = [test for test, told in tests.items() if told["outcome"] == "failed"]
     passes: Counter[str] = Counter()
@@ -60,9 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), help="which of the runs")
     parser.add_argument("--again", type=int, default=2, help="how often tests that failed are run again")
     parser.add_argument("--logs", help="a folder in which the output is kept")
-    parser.add_argument(
-        "--tests", nargs="+", default=["t/integration"], help="tests of the suite, for pytest"
-    )
+    parser.add_argument("--tests", nargs="+", default=WHOLE, help="tests of the suite, for pytest")
     return parser.parse_args()
 
 

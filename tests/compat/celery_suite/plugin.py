@@ -17,6 +17,7 @@ from celery.contrib.testing.worker import TestWorkController, start_worker
 from celery.utils.nodenames import anon_nodename
 from celery.worker import state
 
+from tests.compat.celery_suite.revoked_stamps import RevokedStamps
 from tests.compat.celery_suite.succeeded import Succeeded
 
 #: Where the results go, and what stands for the suite's worker; see the names in runs.py.
@@ -62,6 +63,7 @@ def worker_thread(celery_session_app: Any, celery_includes: Any, celery_class_ta
         """The app's own worker, which tells the test when it is ready."""
 
     with start_worker(celery_session_app, WorkController=Controller, quiet=True, **_OPTIONS) as worker:
+        RevokedStamps(worker.engine.tell).stand_in()
         yield worker
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 
 __all__ = ["SuiteUnavailable", "fetch_suite"]
@@ -49,7 +50,9 @@ def _download(requirement: str, version: str) -> Path:
     pip = subprocess.run(command, capture_output=True, text=True, check=False)
     if pip.returncode:
         reason = (pip.stderr.strip().splitlines() or ["pip failed"])[-1]
-        raise SuiteUnavailable(f"Celery's source distribution cannot be downloaded: {reason}")
+        raise SuiteUnavailable(
+            f"Celery's source distribution cannot be downloaded: {reason}; is the package index reachable?"
+        )
     return _CACHE / f"celery-{version}.tar.gz"
 
 
@@ -62,4 +65,6 @@ def _unpack(archive: Path) -> None:
             for member in tar.getmembers()
             if member.name.startswith(f"{top}/t/") or member.name == f"{top}/pyproject.toml"
         ]
-        tar.extractall(archive.parent, wanted, filter="data")
+        with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+            tar.extractall(folder, wanted, filter="data")
+            (Path(folder) / top).rename(archive.parent / top)  # all of it, or nothing

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.worker import state as worker_state
 from celery.worker.control import Panel
 
 from celeriac.bridge.control import active, engine_handlers, query_task, reserved, revoke, scheduled
+from celeriac.bridge.control import revoke_by_stamped_headers as revoke_stamps
 from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.core.message import Message
 from celeriac.engine.note import Note
+from celeriac.engine.notices import AnyNotice, StampsRevoked
 from tests.unit.bridge.bench import HOST, Bench
 
 
@@ -25,10 +29,12 @@ class Panelled:
         self.bench = Bench(folder)
         self.broker = SqliteBroker(self.bench.path)
         self.notes: list[Note] = []
+        self.told: list[AnyNotice] = []
         engine = SimpleNamespace(
             broker=self.broker,
             queues=["celery"],
             notes=lambda: self.notes,
+            tell=self.told.append,
             terminate_with=lambda id_, signum: None,
         )
         controller = SimpleNamespace(engine=engine)
@@ -124,3 +130,32 @@ def test_every_command_of_celery_is_answered() -> None:
     assert handlers["dump_active"] is handlers["active"] is active
     assert handlers["dump_reserved"] is handlers["reserved"] is reserved
     assert handlers["revoke"] is revoke
+
+
+@pytest.fixture
+def no_stamps() -> Iterator[None]:
+    """Nothing is revoked by its stamps, before and after."""
+    worker_state.revoked_stamps.clear()
+    yield
+    worker_state.revoked_stamps.clear()
+
+
+@pytest.mark.usefixtures("no_stamps")
+@pytest.mark.shows("control command", "revoke_by_stamped_headers")
+def test_shards_know_the_revoked_stamps_that_the_worker_knows_and_no_others(panelled: Panelled) -> None:
+    revoke_stamps(panelled.state, {"tenant": ["acme", 7]})
+    revoke_stamps(panelled.state, ["tenant=tiny", "shop=3"])
+    assert panelled.told[-1] == StampsRevoked({"tenant": ["acme", 7, "tiny"], "shop": ["3"]})
+    worker_state.revoked_stamps.clear()  # as an app's own control command may
+    revoke_stamps(panelled.state, {"tenant": "other"})
+    assert panelled.told[-1] == StampsRevoked({"tenant": ["other"]})
+
+
+@pytest.mark.usefixtures("no_stamps")
+def test_a_shard_forgets_the_stamps_that_are_no_longer_revoked(panelled: Panelled) -> None:
+    bench = panelled.bench
+    bench.orders.heed(StampsRevoked({"tenant": ["acme", 7], "shop": ["3"]}))
+    bench.orders.heed(StampsRevoked({"tenant": ["other"]}))
+    assert worker_state.revoked_stamps == {"tenant": ["other"]}
+    bench.orders.heed(StampsRevoked({}))
+    assert not bench.orders.attentive

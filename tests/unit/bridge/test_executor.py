@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from celery import Task, signals, states
+from celery import VERSION, Task, signals, states
 from celery.app.trace import build_tracer
 from celery.exceptions import NotRegistered, Reject
 
@@ -272,7 +272,8 @@ def test_an_expired_message_is_revoked(bench: Bench) -> None:
     with hearing(signals.task_revoked, signals.task_received) as heard:
         assert bench.run("quiet", "ran", expires=long_ago, ignore_result=False) == DONE
     assert bench.notes == []
-    assert bench.result("quiet").state == states.REVOKED
+    # Celery 5.5 asks the task, and not the message, whether its errors are stored.
+    assert bench.result("quiet").state == (states.REVOKED if VERSION >= (5, 6) else states.PENDING)
     assert [(told["signal"], told["expired"]) for told in heard] == [(signals.task_revoked, True)]
 
 

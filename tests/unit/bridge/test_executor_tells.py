@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import signals, states
+from celery import VERSION, signals, states
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from kombu.exceptions import OperationalError
 
@@ -89,7 +89,9 @@ def test_a_lost_task_starts_its_errbacks(bench: Bench) -> None:
 
 def test_a_lost_task_that_asks_for_it_is_retried_so_many_times(bench: Bench) -> None:
     bench.app.tasks["retry"].retry_on_worker_lost = True
-    assert bench.executor.retry_lost(bench.letter("retry", "text", retries=2))
+    assert bench.executor.retry_lost(bench.letter("retry", "text", retries=2)) is (VERSION >= (5, 7))
+    if VERSION < (5, 7):
+        return  # that option came with it
     [again] = SqliteBroker(bench.path).scheduled(["celery"])
     assert decode(again.message.payload, frozenset(["application/json"])).headers["retries"] == 3
     assert bench.result("retry").state == states.RETRY
@@ -108,7 +110,9 @@ def test_a_lost_task_that_asks_for_it_is_retried_so_many_times(bench: Bench) -> 
 def test_what_nobody_can_wait_for_is_left_alone(bench: Bench, task: str) -> None:
     letter = bench.letter(task, ignore_result=True)
     bench.executor.bury(letter)
-    assert bench.result(task).state == states.PENDING
+    # Celery 5.5 asks the task, and not the message, whether its errors are stored.
+    stored = task == "add" and VERSION < (5, 6)
+    assert bench.result(task).state == (states.FAILURE if stored else states.PENDING)
     nonsense = DeadLetter(
         id="1", message=Message(queue="q", payload=b"nonsense"), reason="r", died_at=0.0, deliveries=1
     )

@@ -186,11 +186,11 @@ def test_a_forked_child_says_who_it_is(shop: Shop) -> None:
         {"task_inherit_parent_priority": True},
         {"task_routes": [lambda name, *_, **__: {"queue": "routed"}]},
     ],
-    ids=str,
+    ids=lambda configuration: next(iter(configuration)),
 )
 def test_settings_that_leave_something_to_decide(shop: Shop, configuration: dict[str, Any]) -> None:
     shop.add.delay(1, 2)
-    shop.app.conf.update(configuration)
+    shop.app.conf.update(**configuration)
     shop.app.amqp.__dict__.pop("create_task_message", None)
     made = spy_on_celery(shop.app)
     for _ in range(2):

@@ -16,7 +16,7 @@ DEFAULTS = {
     "engine_batch_seconds": 0.02,
     "engine_batch_max": 256,
     "engine_settle_seconds": 0.02,
-    "engine_giveback_seconds": 0.1,
+    "engine_giveback_seconds": 0.05,
     "engine_queue_order": "round_robin",
     "engine_queue_weights": {},
     "limits_url": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,7 +12,7 @@ from celeriac.core.broker import Broker, QueueStats
 from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.events import Events
 from celeriac.core.executor import Bury, Job, Outcome
-from celeriac.core.lease import Eviction
+from celeriac.core.lease import Eviction, Lease
 from celeriac.core.settings import Settings
 from celeriac.engine.concurrent_shard import ConcurrentShard
 from celeriac.engine.journal import Journal
@@ -22,7 +23,7 @@ from celeriac.engine.supervisor import new_spec
 from celeriac.engine.terminate import TERMINATED, TIME_LIMIT
 from celeriac.engine.threads import Threads
 from tests.servers import wait_until
-from tests.unit.engine.plain import PlainExecutor, call
+from tests.unit.engine.plain import PlainExecutor, PlainJob, call
 
 QUICK = Settings(engine_settle_seconds=0.002, engine_giveback_seconds=0.01, engine_batch_seconds=1e-9)
 
@@ -143,6 +144,31 @@ def test_over_its_soft_limit_it_is_interrupted_once_and_over_the_hard_one_abando
         assert not shard.wanted
         executor.gate("beside").set()
         wait_until(lambda: stats(broker) == QueueStats(dead=1))
+
+
+class SlowToDecode(GatedExecutor):
+    """Decodes while the keeper looks after the shard three times, or does not look at all for a second."""
+
+    looks = 0
+
+    def decode(self, lease: Lease) -> PlainJob:
+        seen, deadline = self.looks, time.monotonic() + 1
+        while self.looks < seen + 3 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return super().decode(lease)
+
+    def flush(self) -> None:
+        self.looks += 1
+        super().flush()
+
+
+def test_what_took_long_to_decode_is_looked_after_too() -> None:
+    broker, executor = MemoryBroker(), SlowToDecode()
+    executor.abandoned.append("tried before")
+    broker.send([call("wait", "late", time_limit=0.05)])
+    with working(broker, executor, slots=1):
+        wait_until(lambda: stats(broker) == QueueStats(dead=1))
+        executor.gate("late").set()
 
 
 def test_a_terminated_job_leaves_and_those_beside_it_stay() -> None:

@@ -239,3 +239,18 @@ def test_a_child_killed_at_any_time_leaves_whole_records() -> None:
             assert entry.lease == f"{number}" * 5
             assert entry.finished or entry.at_most_once == (number % 2 == 0)
         journal.close()
+
+
+def test_what_was_announced_as_terminated_is_finished_though_it_runs_on() -> None:
+    journal = Journal(slots=4)
+    journal.announce(journal.begin("a", at_most_once=False, deadline=5.0))
+    [entry] = journal.entries()
+    assert (entry.lease, entry.finished, entry.announced, entry.deadline) == ("a", True, True, 5.0)
+    assert journal.eviction("o", reason="r", condemned={"a": "c"}).finished == frozenset({"a"})
+    assert journal.eviction("o", reason="r", condemned={"a": "c"}).forfeited == {}
+
+
+def test_a_signal_is_taken_once() -> None:
+    journal = Journal(slots=1)
+    journal.expect_signal(15)
+    assert [journal.take_signal(), journal.take_signal()] == [15, 0]

@@ -25,7 +25,7 @@ def test_notices_arrive_in_order_and_once() -> None:
     sent = [
         Queues(("a", "b")),
         Revoked(["1", "2"]),
-        StampsRevoked({"tenant": ["x"]}),
+        StampsRevoked({"tenant": ["x", 7]}),
         TimeLimits("job", 1.5, None),
         RateLimit("job", "5/m"),
         TaskEvents(True),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -140,6 +141,22 @@ def test_what_is_claimed_behind_a_slow_task_is_given_back_in_its_order() -> None
         for leases in (broker.released, others):
             assert [executor.decode(lease).id for lease in leases] == ["0", "1", "2", "3", "4"]
     assert stats(broker) == QueueStats(leased=5)
+
+
+def test_a_batch_of_steady_tasks_that_takes_long_is_given_back_too() -> None:
+    def steady(_: str) -> None:
+        end = time.monotonic() + 0.01
+        wait_until(lambda: time.monotonic() > end, what="10 ms to pass")
+
+    settings = structs.replace(QUICK, engine_giveback_seconds=0.1)
+    broker, executor = NotingBroker(MemoryBroker()), PlainExecutor(quick=nothing, steady=steady)
+    with opened(make_shard(broker, executor, settings)) as shard:
+        warm_up(broker, shard, executor)
+        broker.send([call("steady", f"{number}") for number in range(64)])
+        shard.work(0)
+        assert 1 <= len(executor.ran) <= 10
+        assert stats(broker) == QueueStats(ready=64 - len(executor.ran), leased=0)
+    assert executor.decode(broker.released[0]).id == f"{len(executor.ran)}"
 
 
 def test_what_has_finished_is_settled_while_a_slow_task_runs() -> None:

@@ -379,7 +379,7 @@ def test_terminates_the_job_that_was_named_and_no_other(worker: Worker) -> None:
     worker.supervisor.start()
     worker.looker.send([call("slow", "bad"), call("slow", "good", at_most_once=True)])
     worker.tick_until(lambda: len(worker.supervisor.notes()) == 2)
-    worker.supervisor.terminate(["bad", "unknown"])
+    worker.supervisor.terminate(["bad", "unknown"], signal.SIGKILL)
     worker.tick_until(lambda: worker.buried)
     [letter] = worker.buried
     assert (letter.reason, letter.deliveries) == (TERMINATED, 1)
@@ -389,11 +389,23 @@ def test_terminates_the_job_that_was_named_and_no_other(worker: Worker) -> None:
     worker.tick_until(lambda: len(worker.supervisor.shards) == 2)
 
 
+def test_signals_a_shard_that_cannot_tell_others_of_it_by_itself(worker: Worker) -> None:
+    worker.supervisor.start()
+    worker.looker.send([call("slow", "bad"), call("quick", "good")])
+    worker.tick_until(worker.supervisor.notes)
+    worker.supervisor.terminate(["bad"], signal.SIGUSR2)
+    worker.tick_until(lambda: worker.buried and worker.ran == ["bad", "good"])
+    assert [letter.reason for letter in worker.buried] == [TERMINATED]
+    [stopped] = worker.events(ShardStopped)
+    assert (stopped.exitcode, stopped.expected) == (-signal.SIGUSR2, True)
+    worker.tick_until(lambda: worker.stats == QueueStats())
+
+
 def test_terminates_a_job_that_has_only_just_started(worker: Worker) -> None:
     worker.supervisor.start()
     worker.looker.send([call("slow", "bad")])
     worker.tick_until(lambda: worker.ran == ["bad"])
-    worker.supervisor.terminate(["bad"])
+    worker.supervisor.terminate(["bad"], signal.SIGKILL)
     worker.tick_until(lambda: worker.buried)
     assert worker.stats == QueueStats()
 
