@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 from celery.exceptions import Ignore, Reject, SoftTimeLimitExceeded
@@ -86,6 +87,17 @@ def flaky(self: Any, key: str, failures: int) -> int:
     if self.request.retries < failures:
         raise self.retry(countdown=0.1)
     return int(self.request.retries)
+
+
+@app.task(bind=True, acks_late=True, max_retries=1)
+def once_more(self: Any, key: str, after: str) -> None:
+    """Retry as soon as the file ``after`` is there."""
+    note(key, "started")
+    while not Path(after).exists():
+        time.sleep(0.01)
+    if not self.request.retries:
+        raise self.retry(countdown=0.1)
+    note(key, "done")
 
 
 @app.task(bind=True, max_retries=2, dead_letter=True)

@@ -78,6 +78,25 @@ def test_a_killed_redis_loses_and_repeats_nothing(durable: Stage, server: RedisS
     assert "had been taken back" not in worker.text
 
 
+@pytest.mark.shows("beyond", "retries while the broker is away")
+def test_a_task_that_retries_while_redis_is_away_runs_again_when_it_is_back(
+    durable: Stage, server: RedisServer, tmp_path: Path
+) -> None:
+    stage = durable
+    with stage.worker("-c", "2") as worker:
+        stage.send("once_more", "key", str(tmp_path / "away"))
+        wait_until(lambda: stage.ledger.count("started") == 1)
+        server.kill()
+        (tmp_path / "away").touch()
+        time.sleep(3.5)  # longer than Celery tries, and than its lease holds
+        server.start()
+        wait_until(lambda: stage.ledger.count("done") == 1, timeout=40)
+        wait_until(lambda: all_is_done(stage, 1), timeout=40)
+        assert worker.stop() == 0
+    assert stage.ledger.count("started") == 2
+    assert stage.broker().dead_letters() == []
+
+
 @pytest.mark.shows("beyond", "reconnect after a half-open connection")
 def test_a_silent_connection_under_a_busy_worker_loses_and_repeats_nothing(line: Line) -> None:
     stage = line.stage

@@ -18,6 +18,7 @@ from celeriac.bridge.bulk import Calls, call_many
 from celeriac.bridge.configuration import read_settings, single_url
 from celeriac.bridge.gatekeeper import Gatekeeper
 from celeriac.bridge.limit_signals import listen
+from celeriac.bridge.patient_retry import with_patient_retry
 from celeriac.bridge.pools import PoolOption
 from celeriac.bridge.reservations import call_of
 from celeriac.bridge.shown_settings import bug_report
@@ -131,7 +132,7 @@ class Celery(celery.Celery):
 
     def create_task_cls(self) -> Any:
         return self.subclass_with_self(
-            with_bulk_calls(symbol_by_name(self.task_cls)),
+            with_patient_retry(with_bulk_calls(symbol_by_name(self.task_cls))),
             name="Task",
             attribute="_app",
             keep_reduce=True,
