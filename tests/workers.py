@@ -65,11 +65,13 @@ class WorkerProcess:
 
     def __init__(self, app: str, options: list[str], environment: dict[str, str], log: Path) -> None:
         self.log = log
+        # Celery's own worker, when it is killed, leaves a folder for temporary files.
+        own = {"TMPDIR": str(log.parent), "PYTHONWARNINGS": "ignore"}
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", app, "worker", "-l", "info", *options],
                 cwd=ROOT,
-                env={**os.environ, **environment, "PYTHONWARNINGS": "ignore"},
+                env={**os.environ, **own, **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

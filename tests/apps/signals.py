@@ -36,7 +36,8 @@ def hear(signal: str, /, sender: Any = None, **told: Any) -> None:
     """Write the signal down under the id of the task, or of the worker."""
     told.pop("signal")
     request = told.get("request") or getattr(sender, "request", None)
-    known = told.get("task_id") or told.get("id") or (told.get("headers") or {}).get("id")
+    headers = told.get("headers") or getattr(told.get("message"), "headers", None) or {}
+    known = told.get("task_id") or told.get("id") or headers.get("id")
     if sender is None or isinstance(sender, str):
         who = type(sender).__name__
     else:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
+import celery
 import pytest
 from celery import signals
 
@@ -50,6 +53,17 @@ NOT_HEARD = {"setup_logging", "heartbeat_sent"}
 #: What a receiver of ``setup_logging`` is told.
 SETUP = {"loglevel": "int", "logfile": "NoneType", "format": "str", "colorize": "bool"}
 
+
+def publish(either: Either, **headers: Any) -> SimpleNamespace:
+    """Publish a message that no app would send; return its id as a result has it."""
+    headers = {"id": str(uuid4()), **headers}
+    producer = celery.Celery("raw", broker=either.app.conf.broker_url)
+    producer.conf.broker_transport_options = either.app.conf.broker_transport_options
+    with producer.connection_for_write() as connection:
+        connection.Producer().publish([[], {}, {}], headers=headers, routing_key="celery", serializer="json")
+    return SimpleNamespace(id=headers["id"])
+
+
 CASES: dict[str, Callable[[Either], Any]] = {
     "success": lambda either: either.task("add").delay(1, 2),
     "failure": lambda either: either.task("fail").delay(),
@@ -58,6 +72,8 @@ CASES: dict[str, Callable[[Either], Any]] = {
     "rejected": lambda either: either.task("reject").delay(),
     "ignored": lambda either: either.task("ignore").delay(),
     "unknown": lambda either: either.app.send_task("no.such.task"),
+    "no task": lambda either: publish(either),
+    "invalid": lambda either: publish(either, task=f"{MODULE}.add", eta="tomorrow"),
     "expired": lambda either: either.task("add").apply_async((1, 2), expires=-1),
     "revoked": lambda either: either.task("add").apply_async((1, 2), task_id="revoked"),
     "soft limit": lambda either: either.task("soft").delay(),
@@ -69,6 +85,8 @@ LAST = {
     "retry": "task_success",
     "ignored": "task_postrun",
     "unknown": "task_unknown",
+    "no task": "task_rejected",
+    "invalid": "task_rejected",
     "expired": "task_revoked",
     "revoked": "task_revoked",
 }
@@ -90,7 +108,7 @@ def live(either: Either) -> dict[str, list[Heard]]:
 
 
 @pytest.mark.shows("signal", "task_received", "task_prerun", "task_postrun", "task_success", "task_failure")
-@pytest.mark.shows("signal", "task_retry", "task_unknown", "task_revoked")
+@pytest.mark.shows("signal", "task_retry", "task_unknown", "task_revoked", "task_rejected")
 @pytest.mark.shows("signal", "before_task_publish", "after_task_publish")
 @pytest.mark.parametrize("case", CASES)
 def test_signals_of_a_task(both: dict[str, dict[str, list[Heard]]], case: str) -> None:

@@ -103,6 +103,9 @@ class Page:
         parts = [_HEAD.format(version=self.remarks.celery) + "\n".join(self._figures())]
         parts += ["## What differs from Celery", "\n".join(self._told("differs"))]
         parts += ["## Where Celery's stock worker takes over", "\n".join(self._told("stock"))]
+        if self.remarks.versions:
+            rows = [f"| {version} | {outcome} |" for version, outcome in self.remarks.versions.items()]
+            parts += ["## Other versions", "\n".join(["| version | what was run |", "|---|---|", *rows])]
         for kind, heading in KINDS.items():
             if rows := list(self._rows(kind)):
                 parts += [f"## {heading}", "\n".join(["| name | shown by | note |", "|---|---|---|", *rows])]

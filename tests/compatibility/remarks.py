@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -43,6 +43,8 @@ class Remarks:
     all: list[Remark]
     #: Of the kinds of which Celery keeps no list, what the page must account for.
     expected: Mapping[str, list[str]]
+    #: By version of Celery or Python: what was run with it, and what came of it.
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, kind: str, name: str) -> list[Remark]:
         """What is said of this thing."""
@@ -53,6 +55,7 @@ def read_remarks(path: Path) -> Remarks:
     """Return what the file says; KeyError if it has a part that nobody reads."""
     content = tomllib.loads(path.read_text())
     celery, expected = content.pop("celery"), content.pop("expected", {})
+    versions = content.pop("versions", {})
     unknown = content.keys() - STANDINGS.keys()
     if unknown:
         raise KeyError(f"{path.name}: {sorted(unknown)} is none of {sorted(STANDINGS)}")
@@ -62,4 +65,4 @@ def read_remarks(path: Path) -> Remarks:
         for kind, patterns in kinds.items()
         for pattern, reason in patterns.items()
     ]
-    return Remarks(celery, remarks, expected)
+    return Remarks(celery, remarks, expected, versions)

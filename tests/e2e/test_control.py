@@ -299,6 +299,28 @@ def test_a_rate_limit_holds_for_the_worker_and_holds_up_no_other_task(stage: Sta
     assert stage.ledger.count("started") == 15
 
 
+# -- Every broker
+
+
+@pytest.mark.shows("control command", "report", "conf", "stats", "memdump", "memsample", "heartbeat")
+@pytest.mark.shows("control command", "clock", "ping", "registered", "active_queues")
+def test_what_needs_no_arguments_is_answered_on_every_broker(stage: Stage, remote: Remote) -> None:
+    """But for ``objgraph``, which needs a library of its own, and ``shutdown``."""
+    with stage.worker("-c", "1", "-n", NODE) as worker:
+        commands = [
+            *("active", "active_queues", "clock", "conf", "dump_active", "dump_conf", "dump_reserved"),
+            *("dump_revoked", "dump_schedule", "dump_tasks", "heartbeat", "memdump", "memsample", "ping"),
+            *("registered", "report", "reserved", "revoked", "scheduled", "stats"),
+        ]
+        answers = {command: remote(command) for command in commands}
+        refused = {name for name, said in answers.items() if isinstance(said, dict) and "error" in said}
+        assert refused == set()
+        report = answers["report"]["ok"]
+        assert f"results:{stage.results.partition(':')[0]}" in report
+        assert "broker_url: " in report
+        assert worker.stop() == 0
+
+
 # -- Compared with Celery's own worker
 
 

@@ -21,6 +21,7 @@ from celeriac.bridge.limit_signals import listen
 from celeriac.bridge.patient_retry import with_patient_retry
 from celeriac.bridge.pools import PoolOption
 from celeriac.bridge.reservations import call_of
+from celeriac.bridge.shown_settings import bug_report
 from celeriac.bridge.task import with_bulk_calls
 from celeriac.bridge.task_limits import TaskLimits
 from celeriac.bridge.unique_calls import UniqueCalls
@@ -161,6 +162,9 @@ class Celery(celery.Celery):
                 limit = {"max_deliveries": read_settings(self).engine_max_deliveries}
                 kwargs["transport_options"] = {**limit, **given}
         return super()._connection(url, *args, transport=transport, **kwargs)
+
+    def bugreport(self) -> str:
+        return bug_report(self)
 
     def __reduce_keys__(self) -> dict[str, Any]:
         return {**super().__reduce_keys__(), "layers": self.layers}

@@ -78,6 +78,8 @@ class AsyncExecutor(ThreadExecutor):
         except GivenUp:
             self._leave(job)
             return DONE  # it was recorded when it was given up
+        except Exception as error:  # the tracer could not record the end, which is logged
+            return self._unrecorded(job, error)
         return DONE if info is None else self._outcome(job, info)
 
     def _whole_tracer(self, task: Any) -> Any:

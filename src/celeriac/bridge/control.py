@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from billiard.common import TERM_SIGNAME
-from celery.app.utils import filter_hidden_settings
 from celery.exceptions import InvalidTaskError
 from celery.platforms import signals as platform_signals
 from celery.utils.functional import maybe_list
@@ -18,6 +17,7 @@ from kombu.utils.encoding import safe_repr
 from celeriac.bridge.limits import is_limit
 from celeriac.bridge.requests import stock_request
 from celeriac.bridge.running import show_running
+from celeriac.bridge.shown_settings import shown_settings
 from celeriac.bridge.wire import decode
 from celeriac.core.errors import MalformedMessage
 from celeriac.engine.notices import RateLimit, Revoked, StampsRevoked, TaskEvents, TimeLimits
@@ -27,7 +27,6 @@ __all__ = ["engine_handlers"]
 _LISTED = 1000
 #: What Celery's worker says of everything that waits in its timer; the message's own is in the request.
 _TIMER_PRIORITY = 6
-_BROKER_URLS = ("broker_url", "broker_read_url", "broker_write_url")
 
 Answer = Any
 
@@ -102,15 +101,9 @@ def scheduled(state: Any, offset: int = 0, limit: int = _LISTED, **_: Any) -> An
 
 
 def conf(state: Any, with_defaults: bool = False, **_: Any) -> Answer:
-    """List the configuration, passwords masked; Celery's own handler knows only kombu's transports."""
-    settings = state.app.conf.table(with_defaults=with_defaults, censored=False)
-    urls = {
-        name: state.app.connection(settings.pop(name)).as_uri(mask="*" * 8)
-        for name in _BROKER_URLS
-        if settings.get(name)
-    }
+    """List the configuration, passwords masked."""
     return jsonify(
-        {**filter_hidden_settings(settings), **urls},
+        shown_settings(state.app, with_defaults=with_defaults),
         keyfilter=lambda key: isinstance(key, str) and not key.startswith("__"),
         unknown_type_filter=safe_repr,
     )

@@ -71,7 +71,9 @@ class _Engine:
         """What tells result backend, signals and monitors of messages that died unfinished."""
         app, hostname = self.worker.app, self.worker.hostname
         limits, count = self.shared.limits, self.totals.counter(0).add
-        return CeleryExecutor(app, hostname, self.orders, count, limits, hold_results=False)
+        recorder = CeleryExecutor(app, hostname, self.orders, count, limits, hold_results=False)
+        recorder.store_within = self.settings.engine_lease_seconds / 5
+        return recorder
 
     def record(self, letter: DeadLetter) -> None:
         """Tell of a message that died unfinished."""

@@ -13,7 +13,6 @@ from celery import signals, states
 from celery.app.task import Context
 from celery.app.trace import LOG_RECEIVED
 from celery.exceptions import (
-    NotRegistered,
     Reject,
     TimeLimitExceeded,
     WorkerLostError,
@@ -24,9 +23,10 @@ from kombu.serialization import prepare_accept_content
 from kombu.utils.encoding import safe_repr
 
 from celeriac.bridge.kept_loop import tracer
-from celeriac.bridge.limits import NO_LIMITS, TimeLimits, is_limit, soft_time_limit
+from celeriac.bridge.limits import NO_LIMITS, TimeLimits, requested_limits, soft_time_limit
 from celeriac.bridge.lost import announce_overdue, asks_for_retry, retry_lost, send_failure
 from celeriac.bridge.orders import Orders
+from celeriac.bridge.rejections import UnknownTask, reject_malformed, reject_unknown
 from celeriac.bridge.requests import acks_on_failure, stock_request
 from celeriac.bridge.running import announce_terminated, describe_running
 from celeriac.bridge.store_errors import store_errors
@@ -39,10 +39,10 @@ from celeriac.engine.terminate import TERMINATED
 __all__ = ["CeleryExecutor", "CeleryJob"]
 
 logger = get_logger("celery.worker.strategy")
+request_logger = get_logger("celery.worker.request")
 
 _REASON_MAX = 500
 _CELERYS_HEADERS = frozenset({*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"})
-_UNLIMITED = [None, None]
 #: Seconds after its expiry at which a message that waits for something else is looked at.
 _AFTER_EXPIRY = 0.05
 Count = Callable[[str], None]
@@ -71,7 +71,7 @@ class CeleryJob:
 
     def __init__(self, delivered: Delivered, task: Any, request: dict[str, Any], payload: bytes) -> None:
         headers = delivered.headers
-        hard, soft = _time_limits(headers.get("timelimit"))
+        hard, soft = requested_limits(headers.get("timelimit"))
         self.id = delivered.id
         self.name = delivered.task
         self.task = task
@@ -92,6 +92,9 @@ class CeleryJob:
 
 class CeleryExecutor:
     """Belongs to one process, whose tasks have been finalized and whose signals are set up."""
+
+    #: Seconds for which the result store may be silent when the end of a lost task is recorded; None: any.
+    store_within: float | None = None
 
     def __init__(
         self,
@@ -123,11 +126,20 @@ class CeleryExecutor:
     # -- What the engine calls
 
     def decode(self, lease: Lease) -> CeleryJob:
+        try:
+            return self._decode(lease)
+        except UnknownTask:
+            raise
+        except MalformedMessage as error:
+            reject_malformed(self, lease.message.payload, error)
+            raise
+
+    def _decode(self, lease: Lease) -> CeleryJob:
         delivered = decode(lease.message.payload, self._accept)
         task = self._tasks.get(delivered.task)
         if task is None:
-            self._reject_unknown(delivered)
-            raise MalformedMessage(f"unknown task {delivered.task!r}: is its module imported here?")
+            reject_unknown(self, self._app, delivered)
+            raise UnknownTask(delivered.task)
         job = CeleryJob(delivered, task, self._request(delivered, lease), lease.message.payload)
         if self._limits is not NO_LIMITS:
             job.time_limit = job.time_limit or self._limits.hard
@@ -155,6 +167,8 @@ class CeleryExecutor:
             _, info, _, _ = self._trace(job)
         except Reject as error:
             return self._rejected(job, error)
+        except Exception as error:  # the tracer could not record the end, which is logged
+            return self._unrecorded(job, error)
         return DONE if info is None else self._outcome(job, info)
 
     def describe(self, job: Job) -> bytes:
@@ -233,6 +247,8 @@ class CeleryExecutor:
         except Reject as error:
             self._events.rejected(job, error)
             return self._rejected(job, error)
+        except Exception as error:  # the tracer could not record the end, which is logged
+            return self._unrecorded(job, error)
         self._events.ended(job, info, einfo, runtime, result)
         return DONE if info is None else self._outcome(job, info)
 
@@ -323,6 +339,15 @@ class CeleryExecutor:
             return Bury(_failure(job, info.retval))
         return DONE
 
+    def _unrecorded(self, job: CeleryJob, error: Exception) -> Outcome:
+        """Celery's tracer raises only what kept it from recording the end, after the store's own retries."""
+        if isinstance(error, MemoryError):
+            raise error
+        request_logger.error("Task handler raised error: %r", error, exc_info=error)
+        if job.task.acks_late and not acks_on_failure(job.task):
+            return Bury(f"its end could not be recorded: {type(error).__name__}: {error}")
+        return DONE
+
     def _rejected(self, job: CeleryJob, error: Any) -> Outcome:
         if getattr(error, "requeue", False):
             # Without acks_late Celery has acked it before it ran, so that rejecting it changes nothing.
@@ -334,32 +359,16 @@ class CeleryExecutor:
         send_failure(request, job.task, error)
         return Bury(f"rejected by its task: {getattr(error, 'reason', None) or error}")
 
-    def _reject_unknown(self, delivered: Delivered) -> None:
-        error = NotRegistered(delivered.task)
-        logger.error("Received unregistered task of type %s.", error)
-        if not delivered.headers.get("ignore_result"):
-            request = Context(
-                name=delivered.task,
-                root_id=delivered.headers.get("root_id"),
-                correlation_id=delivered.properties.get("correlation_id"),
-                reply_to=delivered.properties.get("reply_to"),
-            )
-            with store_errors(self._app):
-                self._app.backend.mark_as_failure(delivered.id, error, request=request)
-        signals.task_unknown.send(
-            sender=self, message=delivered, exc=error, name=delivered.task, id=delivered.id
-        )
-
     def _fail_lost(self, delivered: Delivered, task: Any, reason: str) -> None:
         request = stock_request(self._app, task, delivered, None, self._hostname, self._events.dispatcher)
         if reason == TERMINATED:
-            with store_errors(self._app):
-                announce_terminated(request, self._orders.terminations.pop(delivered.id, SIGTERM))
+            with store_errors(self._app, self.store_within):
+                announce_terminated(request, self._orders.terminations.get(delivered.id, SIGTERM))
             return
         overdue = "time limit" in reason
         limit: Any = request.time_limits[0] or task.time_limit or self._limits.hard
         error: Exception = TimeLimitExceeded(limit) if overdue else WorkerLostError(reason)
-        with store_errors(self._app):
+        with store_errors(self._app, self.store_within):
             task.backend.mark_as_failure(
                 delivered.id, error, request=request._context, store_result=request.store_errors
             )
@@ -369,16 +378,6 @@ class CeleryExecutor:
             announce_overdue(request, task, error, limit)
         send_failure(request, task, error)
         request.send_event("task-failed", exception=safe_repr(error), traceback=None)
-
-
-def _time_limits(header: Any) -> tuple[float | None, float | None]:
-    """Return the hard and soft limit that the message asks for, in seconds."""
-    if not header or header == _UNLIMITED:
-        return None, None
-    pair = header if isinstance(header, list | tuple) else ()
-    if len(pair) != 2 or not all(limit is None or is_limit(limit) for limit in pair):
-        raise MalformedMessage(f"its timelimit {header!r} is not two numbers of seconds")
-    return pair[0], pair[1]
 
 
 def _failure(job: CeleryJob, error: Any) -> str:

@@ -15,6 +15,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from celery.utils.log import get_logger
 
 from celeriac.bridge.kept_loop import throw_into_loop
+from celeriac.core.errors import MalformedMessage
 
 __all__ = [
     "NO_LIMITS",
@@ -22,6 +23,7 @@ __all__ = [
     "TimeLimits",
     "hard_time_limit",
     "is_limit",
+    "requested_limits",
     "soft_time_limit",
     "worker_limits",
 ]
@@ -44,6 +46,8 @@ class TimeLimits(NamedTuple):
 #: Seconds; what is longer overflows the system's timers.
 _LONGEST = 1e9
 
+_UNLIMITED = [None, None]
+
 #: This very object says that there is nothing to look at for each task.
 NO_LIMITS = TimeLimits(None, None)
 
@@ -51,6 +55,16 @@ NO_LIMITS = TimeLimits(None, None)
 def is_limit(value: object) -> bool:
     """Whether this is a number of seconds that a timer takes; 0 stands for no limit."""
     return type(value) in (int, float) and 0 <= value <= _LONGEST  # type: ignore[operator]
+
+
+def requested_limits(header: Any) -> tuple[float | None, float | None]:
+    """Return the hard and soft limit that the message asks for, in seconds."""
+    if not header or header == _UNLIMITED:
+        return None, None
+    pair = header if isinstance(header, list | tuple) else ()
+    if len(pair) != 2 or not all(limit is None or is_limit(limit) for limit in pair):
+        raise MalformedMessage(f"its timelimit {header!r} is not two numbers of seconds")
+    return pair[0], pair[1]
 
 
 def worker_limits(worker: Any) -> TimeLimits:

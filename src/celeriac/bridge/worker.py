@@ -20,6 +20,7 @@ from celery.worker.worker import WorkController
 
 from celeriac.bridge.configuration import check_broker, read_settings
 from celeriac.bridge.fallback import reason_for_stock_worker
+from celeriac.bridge.green_pools import refuse_async_tasks
 from celeriac.bridge.pools import ASYNCIO, chosen_pool, pool_name
 from celeriac.bridge.queue_weights import parse_queues
 from celeriac.bridge.soft_shutdown import SoftShutdown
@@ -110,6 +111,8 @@ class Worker(StockWorker):
                 f"-P asyncio needs Celeriac's engine, which does not run as {self.stock_reason}"
             )
         logger.warning("Celery's stock worker runs here instead of Celeriac's engine: %s.", self.stock_reason)
+        if refusal := refuse_async_tasks(self.app, self.pool_name):
+            logger.warning("On this worker %s.", refusal)
         if self.queue_weights:
             logger.warning("Celery's stock worker knows no weights of queues: it serves them in turn.")
 
