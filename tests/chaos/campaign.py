@@ -112,6 +112,8 @@ class Campaign:
         }
         self._nodes: list[WorkerProcess] = []
         self._producer: subprocess.Popen[bytes] | None = None
+        #: Supervisor, shard and time of death.
+        self._killed_shards: list[tuple[int, int, float]] = []
         self._lives = 0
 
     @contextmanager
@@ -141,6 +143,10 @@ class Campaign:
         group = [] if node is None else sorted({*pids[node.pid], *_shards(node), pid})
         self._say(f"{fault} at {step}: process {pid} of node {None if node is None else node.pid}")
         self._excuse(fault, pid, group, supervisor=node is not None and pid == node.pid, now=now)
+        if node is not None and (fault.endswith("node") or pid == node.pid):
+            self._excuse_what_it_had_not_taken_back(node, now)
+        elif node is not None and fault in ("kill process", "out of memory"):
+            self._killed_shards.append((node.pid, pid, now))
         if fault == "restart broker":
             self._restart_broker()
         elif not fault.startswith("stop"):
@@ -177,6 +183,14 @@ class Campaign:
             everybody = [one for node in self._nodes for one in (node.pid, *_shards(node))]
             until = now + 10 * LEASE
             self.affected += [Affected(one, now - 5 * LEASE, until, node=True) for one in everybody]
+
+    def _excuse_what_it_had_not_taken_back(self, node: WorkerProcess, now: float) -> None:
+        """A supervisor that is gone may have owed the leases of shards that had died just before."""
+        self.affected += [
+            Affected(shard, node=True)
+            for parent, shard, at in self._killed_shards
+            if parent == node.pid and now - at < 5 * LEASE
+        ]
 
     def _is_over(self, fault: str, pid: int, node: WorkerProcess | None) -> bool:
         """Whether whoever was to die has died; a parent hears of it a moment after the process is gone."""

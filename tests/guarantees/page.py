@@ -185,7 +185,7 @@ def _worst(broker: str, soak: Soak) -> Iterator[list[str]]:
         worst = max(some, key=lambda finding: finding.growth)
         unit = {"memory": " KiB an hour", "shared out": " KiB an hour", "keys": " an hour"}.get(quantity, "")
         flat = {True: "yes", False: "**no**", None: "too short"}[worst.flat]
-        growth = (f"{worst.growth:+,.0f}{unit}", f"{worst.limit:,.0f}{unit}", flat)
+        growth = (f"{worst.growth:{'+,.0f' if unit else '+g'}}{unit}", f"{worst.limit:,.0f}{unit}", flat)
         yield [*told, names.get(quantity, quantity), worst.part, *growth]
 
 

@@ -91,7 +91,7 @@ def _growth(findings: list[Finding]) -> Table:
             finding.part,
             f"{finding.quantity}{f', {limit.unit}' if limit.unit else ''}",
             *(f"{value:,.0f}" for value in (finding.first, finding.last, finding.most)),
-            f"{finding.growth:+,.0f}{by}",
+            f"{finding.growth:{'+,.0f' if by else '+g'}}{by}",
             f"{finding.limit:,.0f}{by}",
             _ANSWERS[finding.flat],
             style=_STYLES[finding.flat] if finding.flat is not True else None,
