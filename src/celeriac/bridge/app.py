@@ -15,8 +15,10 @@ from celeriac.bridge.awaited import with_awaited_body
 from celeriac.bridge.batches import BatchScope
 from celeriac.bridge.bulk import Calls, call_many
 from celeriac.bridge.configuration import read_settings, single_url
+from celeriac.bridge.framework import Framework
 from celeriac.bridge.gatekeeper import Gatekeeper
 from celeriac.bridge.limit_signals import listen
+from celeriac.bridge.outgoing import PLACING, Departures, Place, placing_of
 from celeriac.bridge.pools import PoolOption
 from celeriac.bridge.task import with_bulk_calls
 from celeriac.bridge.task_limits import TaskLimits
@@ -40,8 +42,11 @@ class Celery(celery.Celery):
     """
 
     amqp_cls = "celeriac.bridge.publish:FastAMQP"
+    builtin_fixups = frozenset({"celeriac.bridge.django.fixup:fixup"})
     #: Transport options with which a worker's connections notice that nobody answers any more.
     time_outs: Mapping[str, float] = {}
+    #: The web framework it runs in; None outside of any.
+    framework: Framework | None = None
 
     def __init__(self, *args: Any, layers: Sequence[Layer] = (), **kwargs: Any) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
@@ -92,10 +97,27 @@ class Celery(celery.Celery):
             listen(task)
         return task
 
+    @property
+    def departures(self) -> Departures | None:
+        """What keeps messages for the commit of a transaction; None: they are sent at once."""
+        return None if self.framework is None else self.framework.departures
+
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        if not PLACING.isdisjoint(options):
+            return self._send_placed(name, args, kwargs, *rest, **options)
         if name in self.limits.unique or "unique" in options:
             return self.unique_calls.send(name, args, kwargs, rest, self._send_task, **options)
         return self._send_task(name, args, kwargs, *rest, **options)
+
+    def _send_placed(self, name: str, args: Any, kwargs: Any, *rest: Any, **options: Any) -> Any:
+        place, options = placing_of(options)
+        departures = self.departures
+        if departures is None or place == Place():
+            return self.send_task(name, args, kwargs, *rest, **options)
+        options.pop("producer", None)  # a batch goes where its other messages go
+        self.amqp.batches.make_way()
+        with departures.placed(place):
+            return self.send_task(name, args, kwargs, *rest, **options)
 
     def _send_task(self, name: str, args: Any, kwargs: Any, *rest: Any, **options: Any) -> Any:
         result = None if rest or sending_is_wrapped() else self.amqp.send_plain(name, args, kwargs, options)
