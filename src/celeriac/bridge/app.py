@@ -18,8 +18,10 @@ from celeriac.bridge.configuration import read_settings, single_url
 from celeriac.bridge.framework import Framework
 from celeriac.bridge.gatekeeper import Gatekeeper
 from celeriac.bridge.limit_signals import listen
-from celeriac.bridge.outgoing import PLACING, Departures, Place, placing_of
+from celeriac.bridge.outgoing import Departures, Place
+from celeriac.bridge.places import TaskPlaces
 from celeriac.bridge.pools import PoolOption
+from celeriac.bridge.quiet_results import quiet_while_kept
 from celeriac.bridge.task import with_bulk_calls
 from celeriac.bridge.task_limits import TaskLimits
 from celeriac.bridge.unique_calls import UniqueCalls
@@ -51,6 +53,7 @@ class Celery(celery.Celery):
     def __init__(self, *args: Any, layers: Sequence[Layer] = (), **kwargs: Any) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
         self.limits = TaskLimits(self)
+        self.places = TaskPlaces()
         super().__init__(*args, **kwargs)
         self.user_options["worker"].add(PoolOption())
 
@@ -93,6 +96,7 @@ class Celery(celery.Celery):
         return self._limited(super().register_task(task, **options))
 
     def _limited(self, task: Any) -> Any:
+        self.places.learn(task)
         if self.limits.learn(task):
             listen(task)
         return task
@@ -103,21 +107,24 @@ class Celery(celery.Celery):
         return None if self.framework is None else self.framework.departures
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
-        if not PLACING.isdisjoint(options):
+        if self.places.concern(name, options):
             return self._send_placed(name, args, kwargs, *rest, **options)
-        if name in self.limits.unique or "unique" in options:
-            return self.unique_calls.send(name, args, kwargs, rest, self._send_task, **options)
-        return self._send_task(name, args, kwargs, *rest, **options)
+        return self._send_checked(name, args, kwargs, *rest, **options)
 
     def _send_placed(self, name: str, args: Any, kwargs: Any, *rest: Any, **options: Any) -> Any:
-        place, options = placing_of(options)
+        place, options = self.places.of(name, args, kwargs, options)
         departures = self.departures
         if departures is None or place == Place():
-            return self.send_task(name, args, kwargs, *rest, **options)
+            return self._send_checked(name, args, kwargs, *rest, **options)
         options.pop("producer", None)  # a batch goes where its other messages go
         self.amqp.batches.make_way()
         with departures.placed(place):
-            return self.send_task(name, args, kwargs, *rest, **options)
+            return self._send_checked(name, args, kwargs, *rest, **options)
+
+    def _send_checked(self, name: str, args: Any, kwargs: Any, *rest: Any, **options: Any) -> Any:
+        if name in self.limits.unique or "unique" in options:
+            return self.unique_calls.send(name, args, kwargs, rest, self._send_task, **options)
+        return self._send_task(name, args, kwargs, *rest, **options)
 
     def _send_task(self, name: str, args: Any, kwargs: Any, *rest: Any, **options: Any) -> Any:
         result = None if rest or sending_is_wrapped() else self.amqp.send_plain(name, args, kwargs, options)
@@ -153,12 +160,15 @@ class Celery(celery.Celery):
 
     def _task_from_fun(self, fun: Any, name: Any = None, base: Any = None, *rest: Any, **options: Any) -> Any:
         base = with_awaited_body(fun, base or self.Task)
+        if callable(options.get("ordering_key")):
+            options["ordering_key"] = staticmethod(options["ordering_key"])  # it is no method of the task
         return self._limited(super()._task_from_fun(fun, name, base, *rest, **options))
 
     def _get_backend(self) -> Any:
         backend, url = by_url(self.backend_cls or self.conf.result_backend, self.loader)
         ours = _RESULT_BACKENDS.get(f"{backend.__module__}.{backend.__qualname__}")
-        return (symbol_by_name(ours) if ours else backend)(app=self, url=url)
+        made = (symbol_by_name(ours) if ours else backend)(app=self, url=url)
+        return made if self.framework is None else quiet_while_kept(made, self)
 
     def _connection(self, url: Any, *args: Any, transport: Any = None, **kwargs: Any) -> Any:
         given = {

@@ -62,13 +62,16 @@ def check_broker(app: Any) -> None:
         raise ConfigurationError(f"broker URL {url!r} has no known scheme{did_you_mean(scheme, known)}")
 
 
-def broker_for(app: Any, url: str) -> Broker:
-    """Return a new broker for the URL with the app's transport options, and a worker's time-outs."""
+def broker_for(app: Any, url: str, more: Mapping[str, Any] | None = None) -> Broker:
+    """Return a new broker for the URL with the app's transport options, and a worker's time-outs.
+
+    ``more`` are options that go before these.
+    """
     options: dict[str, Any] = {**getattr(app, "time_outs", {}), **(app.conf.broker_transport_options or {})}
     options |= {"userid": app.conf.broker_user, "password": app.conf.broker_password}
     if isinstance(app.conf.broker_use_ssl, Mapping):
         options["ssl"] = dict(app.conf.broker_use_ssl)
-    return open_broker(url, options)
+    return open_broker(url, {**options, **(more or {})})
 
 
 def _is_list_of_text(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -44,10 +44,11 @@ class Outbox(Protocol):
 class Outlet(Protocol):
     """Takes what leaves an outbox after the commit."""
 
-    def publish(self, outgoing: Sequence[Outgoing]) -> None:
-        """All messages are with the broker.
+    def publish(self, outgoing: Sequence[Outgoing]) -> Mapping[int, str]:
+        """Return why some messages were refused, by their place in the sequence.
 
-        Raises :class:`~celeriac.core.errors.BrokerUnavailable` if it could not be reached; some may be
-        there then. Raises another :class:`~celeriac.core.errors.BrokerError` if a message is refused.
+        All others are with the broker, except those that come after a refused one with the same ordering
+        key: they have not been sent. Raises :class:`~celeriac.core.errors.BrokerUnavailable` if the broker
+        could not be reached; some messages may be there then.
         """
         ...

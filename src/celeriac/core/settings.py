@@ -65,6 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     outbox_poll_seconds: Seconds = 0.05
     #: Times that the broker may refuse a message before it is kept as dead. Defaults to 5.
     outbox_max_attempts: Count = 5
+    #: Seconds for which a message that was refused for good can be replayed. Defaults to 30 days.
+    outbox_dead_retention_seconds: Retention = 2_592_000.0
     #: Whether workers relay, beside the command of its own. Defaults to True.
     outbox_relay_in_worker: bool = True
     #: Seconds for which it is known that a message has been processed. Defaults to 7 days.

@@ -29,6 +29,7 @@ DEFAULTS = {
     "outbox_batch_max": 500,
     "outbox_poll_seconds": 0.05,
     "outbox_max_attempts": 5,
+    "outbox_dead_retention_seconds": 2_592_000.0,
     "outbox_relay_in_worker": True,
     "inbox_retention_seconds": 604_800.0,
 }
