@@ -1,0 +1,51 @@
+"""A Django project, as the app sees it: asked late, since the app is made before Django is set up."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from django.apps import apps
+from django.utils.module_loading import import_string
+
+from celeriac.bridge.configuration import read_settings
+from celeriac.bridge.django.relay_step import RelayStep
+from celeriac.bridge.outgoing import Departures
+
+__all__ = ["DjangoFramework"]
+
+_NAME = "celeriac.django"
+#: Named and not imported, as models can only be imported once Django is set up.
+_DESK = "celeriac.bridge.django.desk.OutboxDesk"
+_TASK = "celeriac.bridge.django.task:DjangoTask"
+
+
+class DjangoFramework:
+    """Attached to one app."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._departures: Departures | None = None
+        self._decided = False
+        app.framework = self
+        app.steps["worker"].add(RelayStep)
+        if not app._custom_task_cls_used:
+            app.task_cls = _TASK
+
+    @property
+    def departures(self) -> Departures | None:
+        if not self._decided and apps.ready:
+            self._decided = True
+            if self.has_outbox and read_settings(self._app).outbox_enabled:
+                self._departures = Departures(self.desk.outbox)
+        return self._departures
+
+    @property
+    def has_outbox(self) -> bool:
+        """Whether the project has the tables of an outbox, once it has migrated."""
+        return bool(apps.ready and apps.is_installed(_NAME))
+
+    @cached_property
+    def desk(self) -> Any:
+        """What can be done with the outbox of the project."""
+        return import_string(_DESK)(self._app)
