@@ -15,7 +15,7 @@ from celeriac.bridge.awaited import with_awaited_body
 from celeriac.bridge.batches import BatchScope
 from celeriac.bridge.bulk import Calls, call_many
 from celeriac.bridge.configuration import read_settings, single_url
-from celeriac.bridge.framework import Framework
+from celeriac.bridge.framework import Framework, equip, imply, options_with_implied
 from celeriac.bridge.gatekeeper import Gatekeeper
 from celeriac.bridge.limit_signals import listen
 from celeriac.bridge.outgoing import PLACING, Departures, Place, placing_of
@@ -90,11 +90,13 @@ class Celery(celery.Celery):
         return super().task(*args, **options)
 
     def register_task(self, task: Any, **options: Any) -> Any:
-        return self._limited(super().register_task(task, **options))
+        imply(self.framework, task)
+        return self._equipped(super().register_task(task, **options))
 
-    def _limited(self, task: Any) -> Any:
+    def _equipped(self, task: Any) -> Any:
         if self.limits.learn(task):
             listen(task)
+        equip(self.framework, task)
         return task
 
     @property
@@ -153,7 +155,8 @@ class Celery(celery.Celery):
 
     def _task_from_fun(self, fun: Any, name: Any = None, base: Any = None, *rest: Any, **options: Any) -> Any:
         base = with_awaited_body(fun, base or self.Task)
-        return self._limited(super()._task_from_fun(fun, name, base, *rest, **options))
+        options = options_with_implied(self.framework, base, options)
+        return self._equipped(super()._task_from_fun(fun, name, base, *rest, **options))
 
     def _get_backend(self) -> Any:
         backend, url = by_url(self.backend_cls or self.conf.result_backend, self.loader)

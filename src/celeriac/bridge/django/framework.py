@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.apps import apps
 from django.utils.module_loading import import_string
 
 from celeriac.bridge.configuration import read_settings
+from celeriac.bridge.django import steps
 from celeriac.bridge.outgoing import Departures
 
 __all__ = ["DjangoFramework"]
@@ -36,3 +38,9 @@ class DjangoFramework:
             if apps.is_installed(_NAME) and read_settings(self._app).outbox_enabled:
                 self._departures = Departures(import_string(_OUTBOX)())
         return self._departures
+
+    def implied_options(self, cls: type[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        return steps.implied_options(cls, options)
+
+    def equip(self, task: Any) -> None:
+        steps.equip(task)
