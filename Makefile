@@ -63,7 +63,7 @@ packages: $(READY) ## Run the own tests of packages built on Celery, on Celery a
 	$(BIN)/python -m tests.packages.suites
 
 lock: ## Renew both lock files from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra redis --extra django --group dev --python-version 3.11 \
+	uv pip compile pyproject.toml --extra redis --extra postgres --extra django --group dev --python-version 3.11 \
 	    --universal --generate-hashes --no-emit-index-url --no-header --upgrade -q -o requirements.lock
 	uv pip compile pyproject.toml --extra redis --extra compare -c requirements.lock --python-version 3.11 \
 	    --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q \
@@ -90,9 +90,10 @@ $(PEERS)/.ready: $(READY) benchmarks/requirements.lock
 	    --target $(PEERS)/celeriac -e .
 	@touch $@
 
-# Debian's Redis and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
+# Debian's Redis, PostgreSQL and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
 $(SERVERS): $(READY)
-	@missing=$$(for program in redis-server chromium; do command -v $$program >/dev/null || echo $$program; done); \
+	@missing=$$(for program in redis-server chromium; do command -v $$program >/dev/null || echo $$program; done; \
+	    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || echo postgresql); \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi

@@ -16,7 +16,7 @@ from celeriac.bridge.awaited import with_awaited_body
 from celeriac.bridge.batches import BatchScope
 from celeriac.bridge.bulk import Calls, call_many
 from celeriac.bridge.configuration import read_settings, single_url
-from celeriac.bridge.framework import Framework
+from celeriac.bridge.framework import Framework, equip, imply, options_with_implied
 from celeriac.bridge.gatekeeper import Gatekeeper
 from celeriac.bridge.limit_signals import listen
 from celeriac.bridge.outgoing import Departures, Place
@@ -102,12 +102,14 @@ class Celery(celery.Celery):
         return super().task(*args, **options)
 
     def register_task(self, task: Any, **options: Any) -> Any:
-        return self._limited(super().register_task(task, **options))
+        imply(self.framework, task)
+        return self._equipped(super().register_task(task, **options))
 
-    def _limited(self, task: Any) -> Any:
+    def _equipped(self, task: Any) -> Any:
         self.places.learn(task)
         if self.limits.learn(task):
             listen(task)
+        equip(self.framework, task)
         return task
 
     @property
@@ -172,7 +174,8 @@ class Celery(celery.Celery):
         base = with_awaited_body(fun, base or self.Task)
         if callable(options.get("ordering_key")):
             options["ordering_key"] = staticmethod(options["ordering_key"])  # it is no method of the task
-        return self._limited(super()._task_from_fun(fun, name, base, *rest, **options))
+        options = options_with_implied(self.framework, base, options)
+        return self._equipped(super()._task_from_fun(fun, name, base, *rest, **options))
 
     def _get_backend(self) -> Any:
         backend, url = by_url(self.backend_cls or self.conf.result_backend, self.loader)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from inspect import isclass
+from typing import Any, Protocol
 
 from celeriac.bridge.outgoing import Departures
+from celeriac.core.errors import ConfigurationError
 
-__all__ = ["Framework"]
+__all__ = ["Framework", "equip", "imply", "options_with_implied"]
+
+#: Options of a task that mean something inside of a framework only.
+_NEEDING_ONE = ("idempotent", "idempotency_key")
 
 
 class Framework(Protocol):
@@ -16,3 +22,38 @@ class Framework(Protocol):
     def departures(self) -> Departures | None:
         """What keeps messages for the commit of a transaction; None if nothing does."""
         ...
+
+    def implied_options(self, cls: type[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that follow from those of such a task, as far as nobody has set them."""
+        ...
+
+    def equip(self, task: Any) -> None:
+        """The task, which has been registered, does what its options ask for."""
+        ...
+
+
+def options_with_implied(
+    framework: Framework | None, base: type[Any], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a task's options with those that follow from them."""
+    return {**options, **framework.implied_options(base, options)} if framework is not None else options
+
+
+def imply(framework: Framework | None, task: Any) -> None:
+    """The same for a class that is a task, or an instance of one: its class has them."""
+    cls = task if isclass(task) else type(task)
+    for name, value in options_with_implied(framework, cls, {}).items():
+        setattr(cls, name, value)
+
+
+def equip(framework: Framework | None, task: Any) -> None:
+    """The task does what its options ask for; raise ConfigurationError if nothing here can do it."""
+    if framework is not None:
+        framework.equip(task)
+        return
+    for option in _NEEDING_ONE:
+        if getattr(task, option, None):
+            raise ConfigurationError(
+                f"{task.name} has {option}=..., which needs a Django project: set DJANGO_SETTINGS_MODULE"
+                " before the app is made"
+            )

@@ -6,6 +6,8 @@ CeleriacError
 ├── BrokerError             the broker refused or could not be reached
 │   └── BrokerUnavailable   the same call may succeed later
 ├── DuplicateTask           a call of a unique task while an earlier one counts
+├── AlreadyDone             what is done only once has been done before
+├── KeyReused               an idempotency key was used before, with other arguments
 └── MalformedMessage        the bytes of a message cannot be understood
 """
 
@@ -15,11 +17,13 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 __all__ = [
+    "AlreadyDone",
     "BrokerError",
     "BrokerUnavailable",
     "CeleriacError",
     "ConfigurationError",
     "DuplicateTask",
+    "KeyReused",
     "MalformedMessage",
     "MissingExtra",
     "did_you_mean",
@@ -62,6 +66,33 @@ class DuplicateTask(CeleriacError):
 
     def __str__(self) -> str:
         return f"{self.task} is unique, and a call with the same arguments is under way as {self.existing}"
+
+
+class AlreadyDone(CeleriacError):
+    """What is done only once has been done before; nothing has been changed."""
+
+    def __init__(self, consumer: str, key: str) -> None:
+        super().__init__(consumer, key)
+        self.consumer = consumer
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"{self.consumer} has been done for the key {self.key!r} before"
+
+
+class KeyReused(CeleriacError):
+    """An idempotency key was used before, with other arguments; nothing has been changed."""
+
+    def __init__(self, consumer: str, key: str) -> None:
+        super().__init__(consumer, key)
+        self.consumer = consumer
+        self.key = key
+
+    def __str__(self) -> str:
+        return (
+            f"{self.consumer} has been done for the key {self.key!r} with other arguments:"
+            " the key must name all that makes a call different"
+        )
 
 
 class MalformedMessage(CeleriacError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.apps import apps
 from django.utils.module_loading import import_string
 
 from celeriac.bridge.configuration import read_settings
+from celeriac.bridge.django import steps
 from celeriac.bridge.django.relay_step import RelayStep
 from celeriac.bridge.outgoing import Departures
 
@@ -49,3 +51,9 @@ class DjangoFramework:
     def desk(self) -> Any:
         """What can be done with the outbox of the project."""
         return import_string(_DESK)(self._app)
+
+    def implied_options(self, cls: type[Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        return steps.implied_options(cls, options)
+
+    def equip(self, task: Any) -> None:
+        steps.equip(task)
