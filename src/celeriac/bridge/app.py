@@ -163,7 +163,7 @@ class Celery(celery.Celery):
 
     def create_task_cls(self) -> Any:
         return self.subclass_with_self(
-            with_patient_retry(with_bulk_calls(symbol_by_name(self.task_cls))),
+            self._in_framework(with_patient_retry(with_bulk_calls(symbol_by_name(self.task_cls)))),
             name="Task",
             attribute="_app",
             keep_reduce=True,
@@ -171,11 +171,14 @@ class Celery(celery.Celery):
         )
 
     def _task_from_fun(self, fun: Any, name: Any = None, base: Any = None, *rest: Any, **options: Any) -> Any:
-        base = with_awaited_body(fun, base or self.Task)
+        base = with_awaited_body(fun, self._in_framework(base or self.Task))
         if callable(options.get("ordering_key")):
             options["ordering_key"] = staticmethod(options["ordering_key"])  # it is no method of the task
         options = options_with_implied(self.framework, base, options)
         return self._equipped(super()._task_from_fun(fun, name, base, *rest, **options))
+
+    def _in_framework(self, base: type[Any]) -> type[Any]:
+        return base if self.framework is None else self.framework.task_class(base)
 
     def _get_backend(self) -> Any:
         backend, url = by_url(self.backend_cls or self.conf.result_backend, self.loader)

@@ -31,6 +31,17 @@ class Framework(Protocol):
         """The task, which has been registered, does what its options ask for."""
         ...
 
+    def outgoing(self, value: Any) -> Any:
+        """Return arguments of a call with what travels in place of the framework's own objects.
+
+        Raises :class:`~celeriac.core.errors.UnreferableObject` for one that cannot travel.
+        """
+        ...
+
+    def task_class(self, base: type[Any]) -> type[Any]:
+        """Return the Task class with what a task of the framework has."""
+        ...
+
 
 def options_with_implied(
     framework: Framework | None, base: type[Any], options: dict[str, Any]

@@ -78,6 +78,15 @@ class FastAMQP(AMQP):
         return ThreadPublishers(self.app, url) if url and self.app.owns_transport(url) else None
 
     @cached_property
+    def create_task_message(self) -> Callable[..., Any]:
+        """Celery's message factory; a web framework's own objects are replaced in what it is given."""
+        create: Callable[..., Any] = super().create_task_message
+        framework = self.app.framework
+        if framework is None:
+            return create
+        return lambda *args, **options: create(*framework.outgoing(args), **framework.outgoing(options))
+
+    @cached_property
     def batches(self) -> Batches:
         """What groups and bulk calls have ready to be sent."""
         return Batches(self._send)

@@ -8,7 +8,10 @@ CeleriacError
 ├── DuplicateTask           a call of a unique task while an earlier one counts
 ├── AlreadyDone             what is done only once has been done before
 ├── KeyReused               an idempotency key was used before, with other arguments
+├── UnreferableObject       an object cannot be handed to a task
+├── StaleObject             a row has changed since it was read, or since the call
 └── MalformedMessage        the bytes of a message cannot be understood
+    └── MalformedReference  what refers to a row refers to none that may be looked up
 """
 
 from __future__ import annotations
@@ -25,7 +28,10 @@ __all__ = [
     "DuplicateTask",
     "KeyReused",
     "MalformedMessage",
+    "MalformedReference",
     "MissingExtra",
+    "StaleObject",
+    "UnreferableObject",
     "did_you_mean",
 ]
 
@@ -95,8 +101,33 @@ class KeyReused(CeleriacError):
         )
 
 
+class UnreferableObject(CeleriacError):
+    """An object cannot be handed to a task; nothing was published."""
+
+
+class StaleObject(CeleriacError):
+    """A row has changed since it was read, or since the call that names it; nothing was written."""
+
+    def __init__(self, model: str, pk: object, expected: str | None, found: str | None) -> None:
+        super().__init__(model, pk, expected, found)
+        #: As ``"shop.Order"``, and its primary key.
+        self.model = model
+        self.pk = pk
+        #: Versions, as ``version_of`` has them; None: there is no such row.
+        self.expected = expected
+        self.found = found
+
+    def __str__(self) -> str:
+        now = "it is gone" if self.found is None else f"it is at {self.found}"
+        return f"{self.model} pk={self.pk} was read at version {self.expected}, and {now} now: read it again"
+
+
 class MalformedMessage(CeleriacError):
     """The bytes of a message cannot be understood; its text is the reason kept with it."""
+
+
+class MalformedReference(MalformedMessage):
+    """What refers to a row refers to none that may be looked up."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from django.utils.module_loading import import_string
 
 from celeriac.bridge.configuration import read_settings
 from celeriac.bridge.django import steps
+from celeriac.bridge.django.references import References
 from celeriac.bridge.django.relay_step import RelayStep
 from celeriac.bridge.outgoing import Departures
 
@@ -20,6 +21,7 @@ _NAME = "celeriac.django"
 #: Named and not imported, as models can only be imported once Django is set up.
 _DESK = "celeriac.bridge.django.desk.OutboxDesk"
 _TASK = "celeriac.bridge.django.task:DjangoTask"
+_WITH_ROWS = "celeriac.bridge.django.row_arguments.with_row_arguments"
 
 
 class DjangoFramework:
@@ -29,6 +31,7 @@ class DjangoFramework:
         self._app = app
         self._departures: Departures | None = None
         self._decided = False
+        self._references = References(app)
         app.framework = self
         app.steps["worker"].add(RelayStep)
         if not app._custom_task_cls_used:
@@ -57,3 +60,10 @@ class DjangoFramework:
 
     def equip(self, task: Any) -> None:
         steps.equip(task)
+
+    def outgoing(self, value: Any) -> Any:
+        return self._references.outgoing(value)
+
+    def task_class(self, base: type[Any]) -> type[Any]:
+        found: type[Any] = import_string(_WITH_ROWS)(base)
+        return found

@@ -6,11 +6,16 @@ from typing import Any
 
 from celery.contrib.django import task as stock
 
+from celeriac.bridge.django.row_arguments import RowArguments
+
 __all__ = ["DjangoTask"]
 
 
-class DjangoTask(stock.DjangoTask):
-    """Celery's own for Django; with the outbox, "on commit" is what every call inside a transaction is."""
+class DjangoTask(RowArguments, stock.DjangoTask):
+    """Celery's own for Django, whose tasks are given rows for the instances they are called with.
+
+    With the outbox, "on commit" is what every call inside a transaction is.
+    """
 
     abstract = True
 
