@@ -51,7 +51,8 @@ DATABASES = {
         },
     }
 }
-# TASKS = {"default": {"BACKEND": "celeriac.django.tasks.CeleriacBackend", "QUEUES": []}}
+TASKS = {"default": {"BACKEND": "celeriac.django.tasks.CeleriacBackend", "QUEUES": []}}
 CELERY_BROKER_URL = f"sqlite:///{os.environ.get('FOLDER', '.')}/broker.db"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_OUTBOX_ENABLED = os.environ.get("OUTBOX", "on") == "on"
+CELERY_ENGINE_MAX_DELIVERIES = int(os.environ.get("CELERY_TRIES", "5"))
