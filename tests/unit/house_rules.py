@@ -29,7 +29,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 ONLY = {
     "limits": {"core", "brokers"},
     "engine": {"core"},
-    "testing": {"core", "brokers"},
+    "testing": {"core", "brokers", "django"},
     "dead": {"core", "bridge"},
     "demo": {"core", "brokers", "bridge", PACKAGE},
 }

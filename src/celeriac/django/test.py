@@ -12,6 +12,7 @@ waits for the commit counts as published, as no transaction of a TestCase is eve
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -51,14 +52,15 @@ class PublishedTasks:
         name = None if task is None else _name(task)
         return [one for one in (*self._published, *waiting) if name in (None, one.task)]
 
-    def drain(self, *, raises: bool = True) -> list[Published]:
+    def drain(self, *, raises: bool = True, delayed: bool = True) -> list[Published]:
         """Run what is published, and what that publishes, until nothing is left; return what has run.
 
         Functions that wait for the commit are called first. Delays are not waited for: what is due
-        later runs last. With ``raises`` the first task that fails for good ends it with its exception.
+        later runs last, or stays without ``delayed``. Priorities are those of Celeriac's brokers. With
+        ``raises`` the first task that fails for good ends it with its exception.
         """
         ran: list[Published] = []
-        while (outgoing := self._next()) is not None:
+        while (outgoing := self._next(delayed)) is not None:
             if len(ran) == _MOST_RUNS:
                 raise AssertionError(
                     f"{_MOST_RUNS} tasks have run, and {_told(self._read(outgoing))} is next"
@@ -107,10 +109,14 @@ class PublishedTasks:
 
     # -- Parts of the above
 
-    def _next(self) -> Outgoing | None:
+    def _next(self, delayed: bool) -> Outgoing | None:
         self._commit()
-        self._waiting.sort(key=lambda one: one.message.due or 0)
-        return self._waiting.pop(0) if self._waiting else None
+        now = time.time()
+        self._waiting.sort(key=lambda one: (max(one.message.due or 0, now), one.message.priority))
+        first = self._waiting[0].message if self._waiting else None
+        if first is None or not (delayed or (first.due or 0) <= now):
+            return None
+        return self._waiting.pop(0)
 
     def _commit(self) -> None:
         """What has waited for a commit since the test began is called, in its order."""
@@ -169,9 +175,9 @@ class TasksMixin:
         """See :meth:`PublishedTasks.published`."""
         return self.tasks.published(task)
 
-    def drain(self, *, raises: bool = True) -> list[Published]:
+    def drain(self, *, raises: bool = True, delayed: bool = True) -> list[Published]:
         """See :meth:`PublishedTasks.drain`."""
-        return self.tasks.drain(raises=raises)
+        return self.tasks.drain(raises=raises, delayed=delayed)
 
     def assertPublished(self, task: Any, *args: Any, **kwargs: Any) -> Published:  # noqa: N802 - unittest's way
         """See :meth:`PublishedTasks.assert_published`."""
