@@ -1,0 +1,4 @@
+"""Commands of ``manage.py``.
+
+May import: core, Django.
+"""

@@ -1,0 +1,4 @@
+"""Each module is a command, as Django finds them.
+
+May import: core, Django.
+"""
