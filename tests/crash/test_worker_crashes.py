@@ -16,8 +16,9 @@ from tests.stage import Stage
 
 @pytest.mark.shows("beyond", "nothing is lost when worker processes are killed")
 @pytest.mark.shows("task option", "acks_late")
-def test_a_killed_shard_loses_nothing_and_is_replaced_at_once(stage: Stage) -> None:
-    with stage.worker("-c", "2") as worker:
+@pytest.mark.parametrize("events", [(), ("-E",)], ids=["without events", "with events"])
+def test_a_killed_shard_loses_nothing_and_is_replaced_at_once(stage: Stage, events: tuple[str, ...]) -> None:
+    with stage.worker("-c", "2", *events) as worker:
         for number in range(40):
             stage.send("effect", f"task-{number}", 0.02)
         wait_until(lambda: stage.ledger.count("done") >= 5)
@@ -59,6 +60,32 @@ def test_a_killed_supervisor_lets_its_shards_finish(stage: Stage) -> None:
             assert stage.ledger.pid("long") == shard
             wait_until(lambda: not Path(f"/proc/{shard}").exists(), what="the orphan's end")
         assert stage.ledger.count("started") == 1
+
+
+def test_a_node_that_was_paused_past_its_lease_settles_nothing_and_works_on(redis_stage: Stage) -> None:
+    """On Redis alone: who is paused while it writes to SQLite keeps all others from it."""
+    stage = redis_stage
+    with (
+        stage.worker("-c", "1", "-n", "paused@test", LEASE="1") as paused,
+        stage.worker("-c", "1", "-n", "other@test", log="other.log", LEASE="1") as other,
+    ):
+        os.killpg(other.pid, signal.SIGSTOP)
+        stage.send("effect", "held", 1)
+        wait_until(lambda: stage.ledger.count("started") == 1)
+        os.killpg(paused.pid, signal.SIGSTOP)
+        os.killpg(other.pid, signal.SIGCONT)
+        wait_until(lambda: stage.ledger.count("done") == 1, what="the other node to take it over")
+        os.killpg(paused.pid, signal.SIGCONT)
+        paused.wait_log("had been taken back")
+        os.killpg(other.pid, signal.SIGSTOP)
+        stage.send("effect", "next")
+        wait_until(lambda: stage.ledger.count("done", "next") == 1, what="the paused node to work on")
+        os.killpg(other.pid, signal.SIGCONT)
+        assert (paused.stop(), other.stop()) == (0, 0)
+    # Its body could not be taken back, only the right to settle it.
+    assert stage.ledger.count("started", "held") == stage.ledger.count("done", "held") == 2
+    stats = stage.broker().stats(["celery"])["celery"]
+    assert (stats.ready, stats.leased, stats.delayed, stats.dead) == (0, 0, 0, 0)
 
 
 def test_a_started_task_without_acks_late_is_not_started_again(stage: Stage) -> None:

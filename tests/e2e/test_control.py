@@ -209,6 +209,18 @@ def test_a_pool_restart_replaces_every_process(redis_stage: Stage) -> None:
 
 
 @pytest.mark.shows("worker option", "--autoscale")
+def test_autoscale_with_one_number_begins_with_nobody(stage: Stage, remote: Remote) -> None:
+    with stage.worker("--autoscale", "2", "-n", NODE, AUTOSCALE_KEEPALIVE="1") as worker:
+        wait_until(lambda: worker.shards() == [], what="nobody to be there")
+        for number in range(6):
+            stage.send("effect", f"task-{number}", 0.2)
+        wait_until(lambda: len(stage.ledger.keys("done")) == 6)
+        assert remote("stats")["autoscaler"]["max"] == 2
+        wait_until(lambda: worker.shards() == [], what="nobody to be left")
+        assert worker.stop() == 0
+
+
+@pytest.mark.shows("worker option", "--autoscale")
 @pytest.mark.shows("control command", "autoscale")
 def test_the_pool_follows_the_backlog(stage: Stage, remote: Remote) -> None:
     with stage.worker("--autoscale", "3,1", "-n", NODE, AUTOSCALE_KEEPALIVE="1") as worker:
