@@ -31,6 +31,7 @@ DEFAULTS = {
     "outbox_max_attempts": 5,
     "outbox_relay_in_worker": True,
     "inbox_retention_seconds": 604_800.0,
+    "admin_hide_arguments": [],
 }
 NUMBERS_OF_SECONDS = [name for name, value in DEFAULTS.items() if isinstance(value, float)]
 COUNTS = [name for name, value in DEFAULTS.items() if type(value) is int]
