@@ -9,6 +9,9 @@ SERVERS := $(VENV)/.servers
 JOBS ?= 3
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
+# A second Python for tests on the newest Django, where there is one.
+NEWER := .venv-django
+NEWER_PYTHON = $(firstword $(shell for version in 3.14 3.13 3.12; do command -v python$$version; done; ls -d $$HOME/.pyenv/versions/3.1[2-4]*/bin/python 2>/dev/null))
 
 .PHONY: help demo test simulate chaos soak check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
 
@@ -18,7 +21,7 @@ help: ## List the targets
 demo: $(READY) ## Import orders, kill workers on the way, show that nothing is lost (no servers)
 	$(BIN)/celeriac demo $(ARGS)
 
-test: $(READY) $(SERVERS) ## Run all tests, on real servers where they are installed
+test: $(READY) $(SERVERS) $(NEWER)/.ready ## Run all tests, on real servers where they are installed
 	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
 simulate: $(READY) ## Run a million seeded schedules of faults in virtual time; ARGS='--seed 7' shows one
@@ -58,6 +61,7 @@ celery-suite: $(READY) $(SERVERS) ## Run Celery's own integration suite on Celer
 
 screenshots: $(READY) $(SERVERS) ## Take the pictures in docs/images anew
 	$(BIN)/python -m tests.screenshots
+	$(BIN)/python -m tests.django_project.screenshot
 
 packages: $(READY) ## Run the own tests of packages built on Celery, on Celery and on Celeriac (minutes)
 	$(BIN)/python -m tests.packages.suites
@@ -70,7 +74,7 @@ lock: ## Renew both lock files from pyproject.toml (needs uv)
 	    -o benchmarks/requirements.lock
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(NEWER) .mypy_cache .ruff_cache .pytest_cache
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Celeriac needs Python 3.11 or newer")'
@@ -80,6 +84,15 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(NEWER)/.ready: requirements.lock pyproject.toml
+	@mkdir -p $(NEWER)
+	@if [ -n "$(NEWER_PYTHON)" ]; then \
+	    $(NEWER_PYTHON) -m venv $(NEWER) && \
+	    $(NEWER)/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock && \
+	    $(NEWER)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
 	@touch $@
 
 # Celeriac itself is found through PYTHONPATH, by its own worker only: its metadata makes every `celery` import it.

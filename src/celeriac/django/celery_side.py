@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from celeriac.core.outbox import Outbox, Outgoing
+from celeriac.core.settings import Settings
 
 __all__ = ["CelerySide", "Published", "TaskCall"]
 
@@ -53,6 +54,14 @@ class CelerySide(Protocol):
 
     def run_later(self, call: TaskCall) -> None:
         """A worker runs the task once the open transaction of its database is committed."""
+        ...
+
+    def settings(self) -> Settings:
+        """Return Celeriac's settings."""
+        ...
+
+    def tell(self, payload: bytes) -> tuple[str | None, str | None]:
+        """Return what a message says of its arguments, as its producer chose to show them."""
         ...
 
     def keeping(self, outbox: Outbox) -> AbstractContextManager[None]:

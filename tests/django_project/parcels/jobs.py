@@ -67,3 +67,40 @@ def register(context: Any, name: str) -> int:
     if context.attempt == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return User.objects.count()
+
+
+@task()
+def sometimes(answer: str) -> str:
+    if answer.startswith("no"):
+        raise ConnectionError(answer)
+    return answer
+
+
+@task()
+def login(name: str, details: dict[str, Any], *, password: str) -> str:
+    return f"{name} {len(details)} {len(password)}"
+
+
+@task(max_attempts=3, backoff=lambda error, result: None if result.attempts == 2 else 0)
+def gives_up() -> None:
+    """Its backoff ends it after the second of three attempts."""
+    raise ConnectionError("no answer")
+
+
+@task(atomic=True)
+def half_done(name: str) -> None:
+    """Change something, and fail."""
+    User.objects.create(username=name)
+    raise ValueError(name)
+
+
+def plain() -> None:
+    """A function whose task has another name."""
+
+
+other_name = task()(plain)
+
+
+@task(max_attempts=2, backoff=0)
+def sometimes_twice() -> None:
+    raise ConnectionError("no answer")

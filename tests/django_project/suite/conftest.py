@@ -24,6 +24,10 @@ from django.test.utils import (  # noqa: E402
     teardown_test_environment,
 )
 
+from celeriac.testing.django import published_tasks  # noqa: E402
+
+__all__ = ["published_tasks"]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def project() -> Iterator[None]:

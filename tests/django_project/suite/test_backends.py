@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unittest
 from typing import Any, ClassVar
 
 import pytest
@@ -52,3 +53,27 @@ class OnDjangosDummyBackend(TaskBackendContract, TransactionTestCase):
 
     def run_queued(self) -> None:
         pytest.fail("nothing that runs can be asked of it")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "promise"),
+    [
+        ("Early", "a_task_that_is_due_later_waits"),
+        ("UpsideDown", "larger_priorities_run_first"),
+        ("LongIds", "a_call_is_ready_at_once"),
+        ("MakesUpResults", "what_was_never_called_is_not_found"),
+        ("Forgetful", "arguments_are_what_json_makes_of_them"),
+        ("Boastful", "a_coroutine_is_refused_where_it_is_not_supported"),
+    ],
+)
+def test_a_backend_that_breaks_a_promise_is_found_out(wrong: str, promise: str) -> None:
+    class OnIt(OnCeleriac):
+        backend: ClassVar[dict[str, Any]] = {"BACKEND": f"tests.django_project.suite.wrong_backends.{wrong}"}
+
+    for case, kept in ((OnIt, False), (OnCeleriac, True)):
+        if case is OnCeleriac and wrong == "Boastful":
+            continue  # where coroutines are supported there is nothing to refuse
+        result = unittest.TestResult()
+        case(f"test_{promise}")(result)
+        assert result.testsRun == 1
+        assert result.wasSuccessful() == kept, result

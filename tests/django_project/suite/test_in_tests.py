@@ -16,7 +16,7 @@ from parcels.tasks import deliver, repeat, send, stubborn
 
 from celeriac.core.errors import ConfigurationError
 from celeriac.django.models import OutboxMessage
-from celeriac.django.test import TasksMixin, keep_published
+from celeriac.django.test import PublishedTasks, TasksMixin, keep_published
 
 
 def sent() -> list[str]:
@@ -132,6 +132,12 @@ class WithoutDatabases(TasksMixin, SimpleTestCase):
     def test_calls_are_kept_and_run(self) -> None:
         send.delay(1)
         assert [call.args for call in self.drain()] == [(1,)]
+
+
+def test_the_fixture_keeps_what_is_published(published_tasks: PublishedTasks) -> None:
+    send.delay(3)
+    published_tasks.assert_published(send, 3)
+    assert [call.args for call in published_tasks.drain()] == [(3,)]
 
 
 class Outside(TestCase):

@@ -33,6 +33,7 @@ DEFAULTS = {
     "outbox_relay_in_worker": True,
     "inbox_retention_seconds": 604_800.0,
     "references_forbidden": ("sessions.session", "authtoken.token"),
+    "admin_hide_arguments": [],
 }
 NUMBERS_OF_SECONDS = [name for name, value in DEFAULTS.items() if isinstance(value, float)]
 COUNTS = [name for name, value in DEFAULTS.items() if type(value) is int]

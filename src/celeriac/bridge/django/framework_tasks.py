@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from celery import shared_task, signals
-from celery.exceptions import Retry, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Retry, TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
@@ -66,21 +66,36 @@ def send_call(app: Any, call: TaskCall) -> None:
 
 
 def listen_for_lost() -> None:
-    """Records of tasks whose workers were killed too often, or at their time limit, say that they failed."""
+    """Records of tasks that were revoked, or whose workers were killed for good, say that they failed."""
     signals.task_failure.connect(_settle_lost, dispatch_uid="celeriac.django.tasks")
+    signals.task_revoked.connect(_settle_revoked, dispatch_uid="celeriac.django.tasks")
 
 
 def _settle_lost(
-    sender: Any = None, args: Any = None, exception: BaseException | None = None, **_: Any
+    sender: Any = None, task_id: str = "", exception: BaseException | None = None, **_: Any
 ) -> None:
-    if sender is None or sender.name != run_task.name or not args:
+    if isinstance(exception, WorkerLostError | TimeLimitExceeded):  # others its own process has recorded
+        _settle(sender, task_id, exception)
+
+
+def _settle_revoked(sender: Any = None, request: Any = None, expired: bool = False, **_: Any) -> None:
+    _settle(sender, request.id, TaskRevokedError("expired" if expired else "revoked"))
+
+
+def _settle(task: Any, record_id: str, error: BaseException) -> None:
+    if task is None or task.name != run_task.name:
         return
-    if not isinstance(exception, WorkerLostError | TimeLimitExceeded):
-        return  # its own process has recorded it
     try:
-        import_string(f"{_ATTEMPT}.settle_lost")(args[0], exception)
+        import_string(f"{_ATTEMPT}.settle_lost")(record_id, error)
     finally:
-        connections.close_all()  # what the worker's main process opens, the processes it forks would share
+        _close_connections()
+
+
+def _close_connections() -> None:
+    """What the worker's main process has opened is not shared by the processes that it forks."""
+    for connection in connections.all(initialized_only=True):
+        if not connection.in_atomic_block:
+            connection.close()
 
 
 def _queue(app: Any, name: str) -> str:

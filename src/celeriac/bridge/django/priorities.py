@@ -33,7 +33,9 @@ def _lowest_is_first(url: Any) -> bool:
     if single_url(url) is not None:
         return True
     transport = TRANSPORT_ALIASES.get(scheme_of(url)) if isinstance(url, str) else None
-    return transport is not None and hasattr(symbol_by_name(transport).Channel, "priority_steps")
+    if transport is None:
+        return False
+    return hasattr(getattr(symbol_by_name(transport), "Channel", None), "priority_steps")
 
 
 def _most(app: Any, queue: str) -> int | None:

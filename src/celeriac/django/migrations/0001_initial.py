@@ -37,6 +37,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "dead outbox message",
                 "verbose_name_plural": "dead outbox messages",
+                "permissions": (("replay_deadoutboxmessage", "Can send dead messages again"),),
             },
         ),
         migrations.CreateModel(
@@ -77,10 +78,15 @@ class Migration(migrations.Migration):
                 ("return_value", models.JSONField(blank=True, null=True, verbose_name="return value")),
                 ("errors", models.JSONField(default=list, verbose_name="errors")),
                 ("worker_ids", models.JSONField(default=list, verbose_name="worker ids")),
+                (
+                    "sent_after",
+                    models.PositiveIntegerField(default=0, verbose_name="attempts before the latest message"),
+                ),
             ],
             options={
                 "verbose_name": "task record",
                 "verbose_name_plural": "task records",
+                "permissions": (("retry_taskrecord", "Can run failed tasks again"),),
             },
         ),
         migrations.CreateModel(

@@ -61,3 +61,4 @@ class DeadOutboxMessage(_StoredMessage):
     class Meta:
         verbose_name = _("dead outbox message")
         verbose_name_plural = _("dead outbox messages")
+        permissions = (("replay_deadoutboxmessage", _("Can send dead messages again")),)

@@ -38,10 +38,13 @@ class TaskRecord(models.Model):
     errors = models.JSONField(_("errors"), default=list)
     #: One for each attempt.
     worker_ids = models.JSONField(_("worker ids"), default=list)
+    #: How many attempts there had been when the latest message was sent; earlier messages are stale.
+    sent_after = models.PositiveIntegerField(_("attempts before the latest message"), default=0)
 
     class Meta:
         verbose_name = _("task record")
         verbose_name_plural = _("task records")
+        permissions = (("retry_taskrecord", _("Can run failed tasks again")),)
 
     def __str__(self) -> str:
         return f"{self.path}[{self.id}]"

@@ -31,7 +31,7 @@ from celeriac.django.tasks.framework import (
     task_started,
 )
 from celeriac.django.tasks.next_attempt import seconds_until_next
-from celeriac.django.tasks.records import database, result_of, send, task_of
+from celeriac.django.tasks.records import database, make_ready, result_of, task_of
 
 __all__ = ["AttemptLost", "Failed", "Retrying", "Unrecorded", "run_attempt", "settle_lost"]
 
@@ -84,10 +84,10 @@ def run_attempt(record_id: str, attempts: int, worker_id: str) -> Failed | Retry
 
 
 def settle_lost(record_id: str, error: BaseException) -> None:
-    """The record says that the task has failed for good, after its worker was killed."""
+    """The record says that the task has failed for good, after its worker was killed or it was revoked."""
     with transaction.atomic(using=database()):
         record = _locked(record_id)
-        if record is not None and record.status == Status.RUNNING:
+        if record is not None and record.status not in _FINISHED:
             _note(record, error)
             _fail(record)
 
@@ -113,9 +113,7 @@ def _claim(record_id: str, attempts: int, worker_id: str) -> TaskRecord | None:
 
 def _is_due(record: TaskRecord, attempts: int) -> bool:
     """Whether the message asks for an attempt that is still to be made, or was cut short."""
-    if record.status == Status.READY:
-        return len(record.worker_ids) == attempts
-    return record.status == Status.RUNNING and len(record.worker_ids) > attempts
+    return record.status not in _FINISHED and record.sent_after == attempts
 
 
 def _run(record: TaskRecord, task: Task) -> Failed | Retrying | None:
@@ -169,10 +167,8 @@ def _after_failure(record: TaskRecord, task: Task, error: BaseException) -> Fail
     if seconds is None:
         _fail(record)
         return Failed(error)
-    record.status, record.return_value, record.finished_at = Status.READY, None, None
     with transaction.atomic(using=database()):
-        record.save(update_fields=["errors", "status", "return_value", "finished_at"])
-        send(record, timezone.now() + timedelta(seconds=seconds))
+        make_ready(record, timezone.now() + timedelta(seconds=seconds))
     return Retrying(error, seconds)
 
 

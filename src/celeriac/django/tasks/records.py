@@ -20,7 +20,7 @@ from celeriac.django.tasks.framework import (
     TaskResultStatus,
 )
 
-__all__ = ["database", "find", "keep", "result_of", "send", "task_of"]
+__all__ = ["database", "find", "keep", "make_ready", "result_of", "run_again", "send", "task_of"]
 
 
 def database() -> str:
@@ -46,8 +46,27 @@ def keep(result: TaskResult) -> None:
         send(record, record.run_after)
 
 
+def run_again(ids: Sequence[str]) -> int:
+    """Send those of the records whose tasks have failed to workers once more; return how many."""
+    count = 0
+    with transaction.atomic(using=database()):
+        failed = TaskRecord.objects.using(database()).filter(status=TaskRecord.Status.FAILED)
+        for record in failed.select_for_update().filter(pk__in=ids):
+            make_ready(record, None)
+            count += 1
+    return count
+
+
+def make_ready(record: TaskRecord, run_after: datetime | None) -> None:
+    """The record waits for its next attempt; call it in a transaction."""
+    record.status, record.return_value, record.finished_at = TaskRecord.Status.READY, None, None
+    record.sent_after = len(record.worker_ids)
+    record.save(update_fields=["errors", "status", "return_value", "finished_at", "sent_after"])
+    send(record, run_after)
+
+
 def send(record: TaskRecord, run_after: datetime | None) -> None:
-    """A worker takes the record up, not before the given time; call it in the transaction of a change."""
+    """A worker takes the record up, not before the given time; the caller saves it in a transaction."""
     call = TaskCall(
         id=record.pk,
         name=record.path,
@@ -55,7 +74,7 @@ def send(record: TaskRecord, run_after: datetime | None) -> None:
         priority=record.priority,
         run_after=run_after,
         database=database(),
-        attempts=len(record.worker_ids),
+        attempts=record.sent_after,
     )
     apps.get_app_config("celeriac").celery_side.run_later(call)
 
