@@ -11,7 +11,8 @@ JOBS ?= 3
 PEERS := .venv-bench
 # A second Python for tests on the newest Django, where there is one.
 NEWER := .venv-django
-NEWER_PYTHON = $(firstword $(shell for version in 3.14 3.13 3.12; do command -v python$$version; done; ls -d $$HOME/.pyenv/versions/3.1[2-4]*/bin/python 2>/dev/null))
+NEWER_PYTHON = $(firstword $(shell for python in python3.14 python3.13 python3.12 $$HOME/.pyenv/versions/3.1[2-4]*/bin/python; do \
+    $$python -c 'import ensurepip' 2>/dev/null && echo $$python; done))
 
 .PHONY: help demo test simulate chaos soak check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
 
