@@ -8,7 +8,7 @@ SERVERS := $(VENV)/.servers
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
 
-.PHONY: help demo test simulate chaos check lint types bench bench-report compatibility celery-suite screenshots packages lock clean
+.PHONY: help demo test simulate chaos crash-matrix check lint types bench bench-report compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ simulate: $(READY) ## Run a million seeded schedules of faults in virtual time; 
 
 chaos: $(READY) $(SERVERS) ## Kill workers a thousand times, at every named step, and judge by a ledger
 	$(BIN)/python -m tests.chaos --json benchmarks/results/chaos.json $(ARGS)
+
+crash-matrix: $(READY) $(SERVERS) ## Kill producers and relays of an outbox at every step, on all databases; ARGS='--runs 10'
+	$(BIN)/python -m tests.django.crash_matrix --json benchmarks/results/crash-matrix.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py
@@ -82,9 +85,10 @@ $(PEERS)/.ready: $(READY) benchmarks/requirements.lock
 	    --target $(PEERS)/celeriac -e .
 	@touch $@
 
-# Debian's Redis and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
+# Debian's servers and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
 $(SERVERS): $(READY)
-	@missing=$$(for program in redis-server chromium; do command -v $$program >/dev/null || echo $$program; done); \
+	@missing=$$(for program in redis-server chromium mariadb-server:mariadbd postgresql:psql rabbitmq-server; do \
+	    command -v $${program#*:} >/dev/null || echo $${program%:*}; done); \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
