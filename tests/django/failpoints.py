@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-__all__ = ["FAST_PATH", "PRODUCER", "RELAY", "install", "reach"]
+__all__ = ["FAST_PATH", "PRODUCER", "RELAY", "commit_follows", "install", "reach"]
 
 PRODUCER = ("before insert", "after insert", "before commit", "after commit")
 #: In the committing process as well as in the relay, the same code.
@@ -16,6 +16,7 @@ FAST_PATH = ("after claim", "mid publish", "before settle", "before relay commit
 RELAY = FAST_PATH
 
 _seen: dict[str, int] = {}
+_announced: list[bool] = []
 
 
 def reach(name: str) -> None:
@@ -27,6 +28,17 @@ def reach(name: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def commit_follows() -> None:
+    """The next commit is that of the orders, and not one of those that come after it."""
+    _announced.append(True)
+
+
+def _commits() -> None:
+    if _announced:
+        _announced.clear()
+        reach("before commit")
+
+
 def install() -> None:
     """Put the steps inside of Celeriac and Django where they belong."""
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -35,7 +47,7 @@ def install() -> None:
     from celeriac.bridge.broker_outlet import BrokerOutlet
     from celeriac.django import dispatch
 
-    _before(BaseDatabaseWrapper, "_commit", "before commit")
+    _around(BaseDatabaseWrapper, "_commit", _commits, lambda: None)
     _before(outlet.AppOutlet, "publish", "after claim")
     _before(dispatch, "_delete", "before settle")
     _after(dispatch, "_delete", "before relay commit")

@@ -9,7 +9,7 @@ import sys
 
 import django
 
-from tests.django.failpoints import install, reach
+from tests.django.failpoints import commit_follows, install, reach
 from tests.django.shop.celery import app, note, ship
 
 django.setup()
@@ -33,6 +33,7 @@ def main(orders: int, rollback_every: int) -> None:
                 reach("after insert")
                 if rollback_every and number % rollback_every == rollback_every - 1:
                     raise ZeroDivisionError
+                commit_follows()
         except ZeroDivisionError:
             note(key, "rolled back")
     note("", "producer done")
