@@ -14,7 +14,7 @@ NEWER := .venv-django
 NEWER_PYTHON = $(firstword $(shell for python in python3.14 python3.13 python3.12 $$HOME/.pyenv/versions/3.1[2-4]*/bin/python; do \
     $$python -c 'import ensurepip' 2>/dev/null && echo $$python; done))
 
-.PHONY: help demo test simulate chaos soak check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
+.PHONY: help demo test simulate chaos soak crash-matrix check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ chaos: $(READY) $(SERVERS) ## Kill workers a thousand times, at every named step
 
 soak: $(READY) $(SERVERS) ## Run workers under a mixed load for half an hour, and see whether anything grows
 	$(BIN)/python -m tests.soak --json benchmarks/results/soak.json $(ARGS)
+
+crash-matrix: $(READY) $(SERVERS) ## Kill producers and relays of an outbox at every step, on all databases; ARGS='--runs 10'
+	$(BIN)/python -m tests.django.crash_matrix --json benchmarks/results/crash-matrix.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py
@@ -104,9 +107,10 @@ $(PEERS)/.ready: $(READY) benchmarks/requirements.lock
 	    --target $(PEERS)/celeriac -e .
 	@touch $@
 
-# Debian's Redis, PostgreSQL and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
+# Debian's servers and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
 $(SERVERS): $(READY)
-	@missing=$$(for program in redis-server chromium; do command -v $$program >/dev/null || echo $$program; done; \
+	@missing=$$(for program in redis-server chromium mariadb-server:mariadbd rabbitmq-server; do \
+	    command -v $${program#*:} >/dev/null || echo $${program%:*}; done; \
 	    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || echo postgresql); \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \

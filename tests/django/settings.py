@@ -23,3 +23,5 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_OUTBOX_ENABLED = os.environ.get("OUTBOX", "1") == "1"
 CELERY_OUTBOX_RELAY_IN_WORKER = os.environ.get("RELAY_IN_WORKER", "1") == "1"
 CELERY_OUTBOX_FAST_SECONDS = float(os.environ.get("FAST_SECONDS", "0.5"))
+CELERY_OUTBOX_BATCH_MAX = int(os.environ.get("BATCH_MAX", "500"))
+CELERY_OUTBOX_MAX_ATTEMPTS = int(os.environ.get("MAX_ATTEMPTS", "5"))

@@ -41,7 +41,7 @@ def dispatch(claims: Claims, claim: Claim, outlet: Outlet, max_attempts: int) ->
     stopped = {row.outgoing.ordering_key for row, _ in refused.values()} - {None}
     left = [row.id for row in rows if row.id not in refused and not _is_behind(row, stopped, refused)]
     connection = connections[claims.database]
-    with transaction.atomic(claims.database), connection.cursor() as cursor:
+    with transaction.atomic(claims.database, savepoint=False), connection.cursor() as cursor:
         if claims.statements.lazy_commit is not None:
             cursor.execute(claims.statements.lazy_commit)
         _delete(claims, cursor, left)

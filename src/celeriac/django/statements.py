@@ -25,41 +25,23 @@ class Statements:
     """Statements for one kind of database, with ``%s`` for values."""
 
     def __init__(self, connection: Any) -> None:
+        """What there is to be known is asked now, as the connection belongs to one thread."""
+        features = connection.features
         self._quote = connection.ops.quote_name
-        self._features = connection.features
         self._ops = connection.ops
         self.table: str = self._quote(OutboxMessage._meta.db_table)
         self.lazy_commit = _LAZY_COMMIT.get(connection.vendor)
-        self._insert_one: str | None = None
-
-    @cached_property
-    def returns_ids(self) -> bool:
-        """Whether an insert of several rows tells their ids."""
-        return bool(self._features.can_return_rows_from_bulk_insert)
-
-    @cached_property
-    def skips_locked(self) -> bool:
-        """Whether rows that somebody else has locked can be passed over."""
-        return bool(self._features.has_select_for_update_skip_locked)
-
-    @cached_property
-    def finds_keys(self) -> bool:
-        """Whether there is an index of ordering keys."""
-        return bool(self._features.supports_partial_indexes)
-
-    @cached_property
-    def most_rows(self) -> int:
-        """How many rows one insert may have."""
-        most = self._features.max_query_params
-        return 500 if most is None else min(500, most // len(WRITTEN))
+        #: Whether an insert of several rows tells their ids.
+        self.returns_ids = bool(features.can_return_rows_from_bulk_insert)
+        #: Whether rows that somebody else has locked can be passed over.
+        self.skips_locked = bool(features.has_select_for_update_skip_locked)
+        #: How many rows one insert may have.
+        self.most_rows = min(500, (features.max_query_params or 65_535) // len(WRITTEN))
+        self._insert_one = self._insert(1)
 
     def insert(self, rows: int) -> str:
         """Return the insert of so many rows."""
-        if rows != 1:
-            return self._insert(rows)
-        if self._insert_one is None:
-            self._insert_one = self._insert(1)
-        return self._insert_one
+        return self._insert_one if rows == 1 else self._insert(rows)
 
     def _insert(self, rows: int) -> str:
         row = f"({self._marks(len(WRITTEN))})"

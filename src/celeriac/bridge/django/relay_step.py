@@ -83,3 +83,4 @@ class RelayStep(bootsteps.StartStopStep):
     def _launch(self) -> None:
         self._looked_at = monotonic()
         self._process = ChildProcess("OutboxRelay", partial(run_relay, self._app))
+        logger.info("the outbox is relayed by process %d", self._process.pid)
