@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 
 from celeriac.bridge.configuration import read_settings
 from celeriac.bridge.django import steps
+from celeriac.bridge.django.retries import leave_at_once
 from celeriac.bridge.outgoing import Departures
 
 __all__ = ["DjangoFramework"]
@@ -43,4 +44,5 @@ class DjangoFramework:
         return steps.implied_options(cls, options)
 
     def equip(self, task: Any) -> None:
+        leave_at_once(task)
         steps.equip(task)
