@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from collections import Counter
 from contextlib import closing
 from datetime import timedelta
 from typing import Any
@@ -105,6 +106,10 @@ def add_old(number: int, seconds: float) -> None:
 
 def charges(order: str) -> int:
     return Charge.objects.filter(order=order).count()
+
+
+def charges_by_order() -> dict[str, int]:
+    return dict(Counter(Charge.objects.values_list("order", flat=True)))
 
 
 def entries(consumer: str = "") -> list[Any]:

@@ -8,13 +8,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import shared_task
+from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject
 from django.db import IntegrityError, connection, transaction
 
 from celeriac.bridge.django.inbox_step import InboxStep
 from celeriac.django.inbox import idempotency_key, once
 from tests.chaos.tripwires import Tripwires
+from tests.django.bank import app
 from tests.django.bank.models import Charge, Receipt
 
 wires = Tripwires(Path(os.environ.get("TRIPWIRES", "/nowhere")))
@@ -146,6 +147,35 @@ def charge_twice_by_hand(self: Any, order: str, again: bool = True) -> str:
     """Calls itself, which is a plain call."""
     _charge(order, 1)
     return "inner" if not again else f"{self.request.id} {self(order, again=False)}"
+
+
+class Audited(Task):
+    """A class of the application's own, which calls the body in its own way."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return ["audited", super().__call__(*args, **kwargs)]
+
+
+@shared_task(base=Audited, bind=True, idempotent=True, max_retries=1)
+def charge_audited(self: Any, order: str) -> str:
+    _charge(order, 1)
+    if not self.request.retries:
+        raise self.retry(countdown=0)
+    return str(self.request.id)
+
+
+class ChargeByClass(Task):
+    name = "tests.django.bank.tasks.charge_by_class"
+    idempotent = True
+
+    def run(self, order: str) -> str:
+        _charge(order, 1)
+        return str(self.request.id)
+
+
+charge_by_class = app.register_task(ChargeByClass())
 
 
 @shared_task(idempotent=True)

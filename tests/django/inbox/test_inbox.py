@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from celeriac import Celery
+from celeriac.core.errors import ConfigurationError
 from tests.django.process import ProjectProcess, project_process, sqlite_database
 
 _MODULE = "tests.django.bank.scenarios"
@@ -200,6 +202,22 @@ def test_a_call_as_a_function_and_an_eager_one_do_what_they_say(bank: ProjectPro
     assert bank.call("charges", f"{order} eager") == 1
 
 
+def test_a_base_class_of_ones_own_is_called_within_the_transaction(bank: ProjectProcess, order: str) -> None:
+    assert bank.call("deliver", "charge_audited", order, id=order)["state"] == "RETRY"
+    assert bank.call("waiting") == [["charge_audited", order, 1]]
+    for _ in range(2):
+        run = bank.call("deliver", "charge_audited", order, id=order, retries=1)
+        assert run["result"] == ["audited", order]
+    assert bank.call("charges", order) == 1
+
+
+def test_a_task_that_is_a_class_says_so_itself(bank: ProjectProcess, order: str) -> None:
+    assert bank.call("options", "charge_by_class") == [True, True]
+    for _ in range(2):
+        assert bank.call("deliver", "charge_by_class", order, id=order)["result"] == order
+    assert bank.call("charges", order) == 1
+
+
 def test_keys_for_other_services_are_the_same_for_each_run(bank: ProjectProcess, order: str) -> None:
     pay, ship, again = bank.call("deliver", "keys", order, id=order)["result"]
     assert pay == again != ship
@@ -281,3 +299,12 @@ def test_coroutines_are_refused_and_plain_tasks_left_alone(bank: ProjectProcess)
         bank.call("define", {"idempotent": True}, is_async=True)
     assert bank.call("define", {}) is False
     assert bank.call("define", {"idempotent": True}) is True
+
+
+def test_outside_of_django_there_is_no_inbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    app = Celery("plain", set_as_current=False)
+    with pytest.raises(ConfigurationError, match="needs a Django project: set DJANGO_SETTINGS_MODULE"):
+
+        @app.task(idempotent=True, name="charge", lazy=False)
+        def charge() -> None: ...

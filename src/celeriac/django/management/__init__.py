@@ -1,4 +1,5 @@
-"""Commands of ``manage.py``.
+"""What ``manage.py`` can do for the tables of Celeriac.
 
-May import: core, Django.
+May import: core, django, Django.
+Read first: commands/.
 """

@@ -1,4 +1,5 @@
-"""Each module is a command, as Django finds them.
+"""The commands, one in each file, as Django finds them.
 
-May import: core, Django.
+May import: core, django, Django.
+Read first: purge_inbox.py.
 """
