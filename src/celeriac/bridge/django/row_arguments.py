@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from django.apps import apps
 from celeriac.bridge.django.given_rows import check_row_options, renewed
 from celeriac.bridge.django.row_step import RowStep
 from celeriac.bridge.django.step import TaskCall
+from celeriac.django.references import is_flat
 
 __all__ = ["RowArguments", "with_row_arguments"]
 
@@ -42,7 +44,11 @@ class RowArguments:
         if request is None or request.called_directly or request._protected:
             call: Any = super()
             return call.__call__(*args, **kwargs)
-        return _step.run(TaskCall(task, args, kwargs), self._proceed)
+        if is_flat(args) and is_flat(kwargs):
+            return self._go_on(request, args, kwargs)
+        return _step.run(
+            TaskCall(task, args, kwargs), lambda call: self._go_on(request, call.args, call.kwargs)
+        )
 
     def retry(self, *args: Any, **options: Any) -> Any:
         """What Celery's own does; sent at once, as the transaction it is called in ends with it."""
@@ -54,13 +60,13 @@ class RowArguments:
         with nullcontext() if departures is None else departures.directly():
             return super().retry(*args, **options)  # type: ignore[misc]
 
-    def _proceed(self, call: TaskCall) -> Any:
-        task = call.task
+    def _go_on(self, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        task: Any = self
         if not _is_called_by_nobody_else(task.__class__):
             own: Any = super()
-            return own.__call__(*call.args, **call.kwargs)
-        task.request._protected = 1  # the body is called for this request, as Celery's workers mark it
-        return task.run(*call.args, **call.kwargs)
+            return own.__call__(*args, **kwargs)
+        request._protected = 1  # the body is called for it, as Celery's workers mark it
+        return task.run(*args, **kwargs)
 
 
 def with_row_arguments(base: type[Any]) -> type[Any]:
