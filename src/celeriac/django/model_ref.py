@@ -54,6 +54,12 @@ class ModelRef:
         """What is the same for all references to one row."""
         return self.label, self.pk, self.db
 
+    def get(self) -> Model:
+        """Return the row as it is now; the model's DoesNotExist if it is gone."""
+        rows: Any = self.model._base_manager.using(self.db)
+        row: Model = rows.get(pk=self.pk)
+        return row
+
     def wire(self) -> dict[str, Any]:
         """Return it as plain data, which :meth:`from_wire` takes."""
         wire = {"m": self.label, "pk": _pk_to_wire(self.pk), "db": self.db}

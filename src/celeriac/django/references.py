@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from django.apps import apps
@@ -15,7 +15,7 @@ from celeriac.django.model_ref import ModelRef
 from celeriac.django.row_version import version_at_call
 from celeriac.django.snapshot import take_snapshot
 
-__all__ = ["ReferenceRules", "reference", "references_in", "replaced"]
+__all__ = ["ReferenceRules", "is_flat", "reference", "references_in", "replaced"]
 
 _LEAVES: Final = frozenset({str, int, float, bool, bytes, type(None)})
 #: What a signature has as a mapping: it is a call of its own, whose arguments wait for it.
@@ -70,6 +70,8 @@ class ReferenceRules:
 
         Raises :class:`~celeriac.core.errors.UnreferableObject` for an instance that cannot travel.
         """
+        if isinstance(value, tuple | list | dict) and is_flat(value):
+            return value
         return replaced(value, self._refer)
 
     def refer(self, instance: Model) -> ModelRef:
@@ -95,6 +97,11 @@ class ReferenceRules:
                 "hand over what the task needs of them"
             )
         return found
+
+
+def is_flat(values: Sequence[Any] | Mapping[str, Any]) -> bool:
+    """Whether there is nothing but texts, numbers and the like, as in the arguments of most calls."""
+    return _LEAVES.issuperset(map(type, values.values() if isinstance(values, dict) else values))
 
 
 def references_in(value: Any) -> Iterator[ModelRef]:

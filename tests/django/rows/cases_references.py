@@ -15,7 +15,7 @@ import pytest
 from celery import shared_task
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
-from django.db import connection, connections, models
+from django.db import connection, connections, models, transaction
 from django.test.utils import CaptureQueriesContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +24,7 @@ from kombu.utils.json import dumps, loads
 from celeriac.brokers.connect import open_broker
 from celeriac.core.errors import ConfigurationError, MalformedReference, UnreferableObject
 from celeriac.django.model_ref import ModelRef
+from celeriac.django.models import OutboxMessage
 from celeriac.django.references import reference, references_in, replaced
 from celeriac.django.rows import read_rows
 from celeriac.django.snapshot import from_snapshot
@@ -189,6 +190,17 @@ def test_an_instance_that_is_not_saved_is_refused_where_it_is_handed_over(path: 
         calls[path]()
 
 
+def test_a_call_in_a_transaction_waits_in_the_outbox_as_a_reference(order: Order) -> None:
+    published()
+    with transaction.atomic():
+        tasks.say.delay(order)
+        [kept] = OutboxMessage.objects.all()
+        transaction.set_rollback(True)
+    body = base64.b64decode(json.loads(bytes(kept.payload))["body"])
+    assert loads(body)[0] == [reference(order)]
+    assert published() == []
+
+
 def test_rows_of_forbidden_models_are_refused() -> None:
     user = User.objects.create(username="ada")
     with pytest.raises(UnreferableObject, match=r"rows of 'auth.user' are not handed to tasks"):
@@ -210,7 +222,7 @@ def test_a_misspelt_option_is_an_error_where_it_is_declared(option: str) -> None
 
     app.finalize()
     with pytest.raises(ConfigurationError, match=f"{option}='rais'"):
-        app.task(**{option: "rais"})(misspelt)
+        app.task(name=f"misspelt.{option}", **{option: "rais"})(misspelt)
 
 
 def test_a_coroutine_cannot_lock_rows() -> None:

@@ -87,7 +87,9 @@ def test_an_instance_travels_through_a_canvas(order: Order) -> None:
 
 
 def test_a_returned_instance_comes_back_as_a_reference(order: Order) -> None:
-    assert tasks.latest.delay(order).get(SECONDS) == reference(order)
+    result = tasks.latest.delay(order).get(SECONDS)
+    assert result == reference(order)
+    assert result.get() == order
 
 
 def test_every_kind_of_primary_key_travels(order: Order) -> None:
@@ -111,6 +113,7 @@ def test_a_row_of_another_database_is_read_there() -> None:
 
 def test_coroutines_are_given_rows(order: Order) -> None:
     assert tasks.say_async.delay(order, 1).get(SECONDS) == [["Order", order.pk], 1]
+    assert tasks.fail_once_async.delay(order).get(SECONDS) == ["Order", order.pk]
 
 
 def test_a_missing_row_is_waited_for_skipped_or_an_error(order: Order) -> None:

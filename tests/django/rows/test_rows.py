@@ -31,6 +31,7 @@ def databases(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, dict[
     }
 
 
+@pytest.mark.shows("beyond", "model instances as arguments", "versions of rows")
 @pytest.mark.parametrize("cases", CASES)
 def test_cases_pass(cases: str, databases: dict[str, Any], tmp_path: Path) -> None:
     environment = {

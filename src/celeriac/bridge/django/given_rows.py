@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 from celery.app.task import Task
@@ -13,6 +13,7 @@ from django.core.exceptions import ObjectDoesNotExist, SynchronousOnlyOperation
 from django.db import DatabaseError, close_old_connections
 from django.db.models import Model
 
+from celeriac.bridge.django.step import TaskCall
 from celeriac.core.errors import ConfigurationError, StaleObject, did_you_mean
 from celeriac.django.model_ref import ModelRef
 from celeriac.django.references import replaced
@@ -20,7 +21,15 @@ from celeriac.django.row_version import declared_version, version_of
 from celeriac.django.rows import read_rows
 from celeriac.django.snapshot import from_snapshot
 
-__all__ = ["BodyNotCalled", "check_row_options", "instead_of_body", "renewed", "rows_for", "rows_for_async"]
+__all__ = [
+    "BodyNotCalled",
+    "check_row_options",
+    "instead_of_body",
+    "option_of",
+    "renewed",
+    "rows_for",
+    "rows_for_async",
+]
 
 logger = get_logger("celeriac.django")
 
@@ -36,66 +45,66 @@ _MISSING_DELAY: Final = 60
 _VERSIONS_KEPT: Final = 2
 
 Rows = dict[ModelRef, Model]
-Call = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 class BodyNotCalled(Exception):
     """The body is not called; raised inside the transaction of a task, and dealt with outside of it."""
 
-    def __init__(
-        self, what: Literal["skip", "raise", "retry", "requeue"], reason: Exception, call: Call | None = None
-    ) -> None:
+    def __init__(self, what: str | None, reason: Exception, call: TaskCall | None = None) -> None:
         super().__init__(str(reason))
+        #: "skip", "raise", "retry" or "requeue".
         self.what = what
         self.reason = reason
         #: What it is called with when it is requeued.
         self.call = call
 
 
+def option_of(task: Any, option: str) -> str | None:
+    """Return what the task, or its class, says; an attribute of the application's own says nothing."""
+    value = getattr(task, option, None)
+    return value if isinstance(value, str) else _OPTIONS[option][0]
+
+
 def check_row_options(task: type[Any]) -> None:
     """Return if the task class may say this of its rows; raise ConfigurationError saying what to write."""
     for option, known in _OPTIONS.items():
-        value = getattr(task, option, known[0])
+        value = option_of(task, option)
         if value not in known:
             words = [word for word in known if word is not None]
             raise ConfigurationError(
                 f"{task.__name__}: {option}={value!r} is none of {', '.join(map(repr, known))}"
                 f"{did_you_mean(str(value), words)}"
             )
-    if getattr(task, "lock", None) and inspect.iscoroutinefunction(task.run):
+    if option_of(task, "lock") and inspect.iscoroutinefunction(task.run):
         raise ConfigurationError(
             f"{task.__name__}: a coroutine cannot hold the lock of a row: "
             "make it a plain function, or lock the row where it is changed"
         )
 
 
-def rows_for(
-    task: Any, request: Any, references: Sequence[ModelRef], call: Call
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return what the body is called with: a row for each reference.
+def rows_for(call: TaskCall, request: Any, references: Sequence[ModelRef]) -> TaskCall:
+    """Return the call with a row for each reference.
 
     With ``lock`` it must be called in the transaction in which the body runs. Raises
     :class:`BodyNotCalled` where the task does not want to run with what is there.
     """
-    rows = read_rows(references, lock=task.lock == "update")
+    task = call.task
+    rows = read_rows(references, lock=option_of(task, "lock") == "update")
     for reference in references:
         if reference not in rows and reference.snapshot is not None:
             rows[reference] = from_snapshot(reference)
     if missing := [reference for reference in references if reference not in rows]:
-        raise BodyNotCalled(task.on_missing, _missing(missing[0]))
-    if task.stale != "refresh" and (stale := _first_stale(task, references, rows)) is not None:
-        args, kwargs = call
-        raise BodyNotCalled(task.stale, stale, (_at_present(list(args), rows), _at_present(kwargs, rows)))
+        raise BodyNotCalled(option_of(task, "on_missing"), _missing(missing[0]))
+    policy = option_of(task, "stale")
+    if policy != "refresh" and (stale := _first_stale(task, references, rows)) is not None:
+        raise BodyNotCalled(policy, stale, _with(call, lambda value: _at_present(value, rows)))
     request.given_rows = rows
-    args, kwargs = call
-    return tuple(_with_rows(list(args), rows)), _with_rows(kwargs, rows)
+    return _with(call, lambda value: _with_rows(value, rows))
 
 
-async def rows_for_async(
-    task: Any, request: Any, references: Sequence[ModelRef], call: Call
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+async def rows_for_async(call: TaskCall, request: Any, references: Sequence[ModelRef]) -> TaskCall:
     """The same where an event loop must not wait for a database."""
-    return await sync_to_async(_rows_in_thread)(task, request, references, call)
+    return await sync_to_async(_rows_in_thread)(call, request, references)
 
 
 def instead_of_body(task: Any, not_called: BodyNotCalled) -> None:
@@ -106,8 +115,8 @@ def instead_of_body(task: Any, not_called: BodyNotCalled) -> None:
     elif what == "retry":
         raise task.retry(exc=reason, countdown=_missing_delay(task))
     elif what == "requeue" and not_called.call is not None:
-        args, kwargs = not_called.call
-        raise task.retry(args=args, kwargs=kwargs, exc=reason, countdown=0)
+        call = not_called.call
+        raise task.retry(args=list(call.args), kwargs=call.kwargs, exc=reason, countdown=0)
     else:
         raise reason
 
@@ -120,9 +129,13 @@ def renewed(value: Any, rows: Rows) -> Any:
     return replaced(value, lambda one: _with_version_reached(one, rows), within_signatures=False)
 
 
-def _rows_in_thread(*given: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _rows_in_thread(call: TaskCall, request: Any, references: Sequence[ModelRef]) -> TaskCall:
     close_old_connections()  # nobody else does so in this thread
-    return rows_for(*given)
+    return rows_for(call, request, references)
+
+
+def _with(call: TaskCall, change: Callable[[Any], Any]) -> TaskCall:
+    return call._replace(args=change(call.args), kwargs=change(call.kwargs))
 
 
 def _at_present(value: Any, rows: Rows) -> Any:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, Literal
 
 from celery.app.task import Task
-from django.db import transaction
+from django.apps import apps
 
-from celeriac.bridge.django.given_rows import (
-    BodyNotCalled,
-    check_row_options,
-    instead_of_body,
-    renewed,
-    rows_for,
-    rows_for_async,
-)
-from celeriac.django.model_ref import ModelRef
-from celeriac.django.references import references_in
-from celeriac.django.rows import database_to_lock
+from celeriac.bridge.django.given_rows import check_row_options, renewed
+from celeriac.bridge.django.row_step import RowStep
+from celeriac.bridge.django.step import TaskCall
+from celeriac.django.references import is_flat
 
 __all__ = ["RowArguments", "with_row_arguments"]
+
+_step = RowStep()
 
 
 class RowArguments:
@@ -39,7 +33,9 @@ class RowArguments:
 
     @classmethod
     def on_bound(cls, app: Any) -> None:
-        check_row_options(cls)
+        # Elsewhere these names may be the application's own.
+        if apps.ready and apps.is_installed("celeriac.django"):
+            check_row_options(cls)
         super().on_bound(app)  # type: ignore[misc]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -48,13 +44,11 @@ class RowArguments:
         if request is None or request.called_directly or request._protected:
             call: Any = super()
             return call.__call__(*args, **kwargs)
-        body = self._body(request)
-        references = list({one: None for part in (args, kwargs) for one in references_in(part)})
-        if not references:
-            return body(*args, **kwargs)
-        if inspect.iscoroutinefunction(task.run):
-            return _run_coroutine(task, request, references, body, args, kwargs)
-        return _run(task, request, references, body, args, kwargs)
+        if is_flat(args) and is_flat(kwargs):
+            return self._go_on(request, args, kwargs)
+        return _step.run(
+            TaskCall(task, args, kwargs), lambda call: self._go_on(request, call.args, call.kwargs)
+        )
 
     def retry(self, *args: Any, **options: Any) -> Any:
         """What Celery's own does; sent at once, as the transaction it is called in ends with it."""
@@ -66,15 +60,13 @@ class RowArguments:
         with nullcontext() if departures is None else departures.directly():
             return super().retry(*args, **options)  # type: ignore[misc]
 
-    def _body(self, request: Any) -> Callable[..., Any]:
+    def _go_on(self, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         task: Any = self
         if not _is_called_by_nobody_else(task.__class__):
-            call: Any = super()
-            body: Callable[..., Any] = call.__call__
-            return body
-        request._protected = 1  # the body is called for this request, as Celery's workers mark it
-        run: Callable[..., Any] = task.run
-        return run
+            own: Any = super()
+            return own.__call__(*args, **kwargs)
+        request._protected = 1  # the body is called for it, as Celery's workers mark it
+        return task.run(*args, **kwargs)
 
 
 def with_row_arguments(base: type[Any]) -> type[Any]:
@@ -86,33 +78,6 @@ def with_row_arguments(base: type[Any]) -> type[Any]:
         (RowArguments, base),
         {"__module__": base.__module__, "__doc__": base.__doc__, "abstract": True},
     )
-
-
-def _run(
-    task: Any, request: Any, references: Sequence[ModelRef], body: Callable[..., Any], args: Any, kwargs: Any
-) -> Any:
-    try:
-        with ExitStack() as transactions:
-            if task.lock == "update":
-                for alias in sorted({database_to_lock(one) for one in references}):
-                    transactions.enter_context(transaction.atomic(using=alias))
-            given, named = rows_for(task, request, references, (args, kwargs))
-            return body(*given, **named)
-    except BodyNotCalled as error:
-        not_called = error
-    return instead_of_body(task, not_called)
-
-
-async def _run_coroutine(
-    task: Any, request: Any, references: Sequence[ModelRef], body: Callable[..., Any], args: Any, kwargs: Any
-) -> Any:
-    try:
-        given, named = await rows_for_async(task, request, references, (args, kwargs))
-    except BodyNotCalled as error:
-        not_called = error
-    else:
-        return await body(*given, **named)
-    return instead_of_body(task, not_called)
 
 
 @cache

@@ -37,6 +37,13 @@ async def say_async(*args: Any) -> Any:
     return said(args)
 
 
+@shared_task(bind=True, autoretry_for=(ValueError,), retry_backoff=0.01, retry_jitter=False)
+async def fail_once_async(self: Any, order: Order) -> Any:
+    if self.request.retries == 0:
+        raise ValueError("not yet")
+    return said(order)
+
+
 @shared_task
 def latest(order: Order) -> Order:
     return order
