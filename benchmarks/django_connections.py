@@ -1,0 +1,210 @@
+"""Measures what a Django task pays for its database connection, and for its entry in the inbox.
+
+    PYTHONPATH=. python benchmarks/django_connections.py --json benchmarks/results/django-connections.json
+
+One worker of one process, a private PostgreSQL and Redis on this machine, all variants in turn, several
+rounds. What is measured is the time between the ends of the first and the last task, for each task: the body
+and everything around it. Commits do not wait for the disk, whose pace would hide the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+from tests.django.postgres import postgres_server
+
+from rig.private_redis import start_redis
+
+PROJECT = """
+import json, os, time
+
+from django.conf import settings
+
+settings.configure(
+    SECRET_KEY="only for measurements",
+    USE_TZ=True,
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    INSTALLED_APPS=["celeriac.django"],
+    DATABASES={"default": json.loads(os.environ["DATABASE"])},
+    CELERY_BROKER_URL=os.environ["BENCH_BROKER"],
+    CELERY_TASK_IGNORE_RESULT=True,
+    CELERY_TASK_ACKS_LATE=True,
+    CELERY_WORKER_HIJACK_ROOT_LOGGER=False,
+    **({"CELERY_DB_REUSE_MAX": 0} if "CLOSE" in os.environ else {}),
+)
+os.environ["DJANGO_SETTINGS_MODULE"] = "settings-are-configured-above"
+
+from celeriac import Celery
+
+app = Celery("bench")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+
+import django
+
+django.setup()
+
+from django.db import connection, transaction
+
+EFFECT = "INSERT INTO effects (number) VALUES (%s)"
+ends = os.open(os.environ["BENCH_ENDS"], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+
+
+def end():
+    os.write(ends, f"{time.monotonic()}\\n".encode())
+
+
+def execute(statement, *parameters):
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+@app.task
+def nothing(number):
+    end()
+
+
+@app.task
+def query(number):
+    execute("SELECT 1")
+    end()
+
+
+@app.task
+def effect(number):
+    with transaction.atomic():
+        execute(EFFECT, number)
+    end()
+
+
+@app.task(idempotent=True)
+def once(number):
+    execute(EFFECT, number)
+    end()
+
+
+@app.task(idempotent=True)
+def once_with_result(number):
+    execute(EFFECT, number)
+    end()
+    return number
+
+
+def prepare():
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+    execute("CREATE TABLE IF NOT EXISTS effects (id bigserial PRIMARY KEY, number bigint)")
+
+
+def publish(name, number):
+    for index in range(number):
+        app.tasks[f"project.{name}"].delay(index)
+"""
+#: Each with the task and what is set for its worker.
+VARIANTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "no query": ("nothing", {}),
+    "one query, Celery's fix-up": ("query", {"CLOSE": "1"}),
+    "one query, connection kept": ("query", {}),
+    "one effect in a transaction": ("effect", {}),
+    "one effect, idempotent": ("once", {}),
+    "one effect, idempotent, with a result": ("once_with_result", {}),
+}
+_GIVE_UP_SECONDS = 120
+
+
+class Bench:
+    """A folder with the project, and the environment in which its processes run."""
+
+    def __init__(self, folder: Path, broker: str, database: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.ends = folder / "ends"
+        (folder / "project.py").write_text(PROJECT)
+        self.environment = {
+            **os.environ,
+            "BENCH_BROKER": broker,
+            "BENCH_ENDS": str(self.ends),
+            "DATABASE": json.dumps(database),
+            "PYTHONPATH": str(folder),
+        }
+
+    def call(self, code: str) -> None:
+        """Run the code in the project."""
+        command = [sys.executable, "-c", f"import project; project.{code}"]
+        subprocess.run(command, check=True, cwd=self.folder, env=self.environment)
+
+    def measure(self, variant: str, tasks: int) -> float:
+        """Return the milliseconds that a task of the variant takes."""
+        task, environment = VARIANTS[variant]
+        self.call(f"publish({task!r}, {tasks})")
+        self.ends.unlink(missing_ok=True)
+        with self._worker(environment):
+            give_up = time.monotonic() + _GIVE_UP_SECONDS
+            while len(ends := self._read_ends()) < tasks:
+                if time.monotonic() > give_up:
+                    raise click.ClickException(f"{variant}: {len(ends)} of {tasks} tasks have ended")
+                time.sleep(0.1)
+        # The first tenth warms up: it opens the connection and lets batches find their size.
+        warm = tasks // 10
+        return (ends[-1] - ends[warm]) / (tasks - 1 - warm) * 1000
+
+    def _read_ends(self) -> list[float]:
+        return [float(line) for line in self.ends.read_text().splitlines()] if self.ends.exists() else []
+
+    @contextmanager
+    def _worker(self, environment: Mapping[str, str]) -> Iterator[None]:
+        command = [sys.executable, "-m", "celery", "-A", "project", "worker", "-c", "1", "-l", "error"]
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@click.command()
+@click.option("--tasks", default=1000, show_default=True, help="Tasks of each variant in each round.")
+@click.option("--rounds", default=5, show_default=True)
+@click.option(
+    "--json", "path", type=click.Path(dir_okay=False, path_type=Path), help="Where the raw numbers go."
+)
+def main(tasks: int, rounds: int, path: Path | None) -> None:
+    """Measure all variants in turn; print the median of each."""
+    measured: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        start_redis() as redis,
+        postgres_server("synchronous_commit=off") as postgres,
+    ):
+        bench = Bench(Path(folder), redis.broker_url, postgres.database())
+        bench.call("prepare()")
+        for _ in range(rounds):
+            for variant in VARIANTS:
+                measured[variant].append(bench.measure(variant, tasks))
+    for variant, times in measured.items():
+        click.echo(f"{variant:40} {median(times):7.3f} ms a task   ({min(times):.3f} to {max(times):.3f})")
+    if path is not None:
+        machine = {"machine": platform.machine(), "python": platform.python_version(), "cpus": os.cpu_count()}
+        told = {**machine, "load": os.getloadavg(), "tasks": tasks, "rounds": rounds}
+        path.write_text(json.dumps({**told, "milliseconds a task": measured}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
