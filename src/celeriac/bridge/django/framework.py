@@ -13,7 +13,6 @@ from celeriac.bridge.configuration import read_settings
 from celeriac.bridge.django import steps
 from celeriac.bridge.django.references import References
 from celeriac.bridge.django.relay_step import RelayStep
-from celeriac.bridge.django.retries import leave_at_once
 from celeriac.bridge.outgoing import Departures
 
 __all__ = ["DjangoFramework"]
@@ -60,7 +59,6 @@ class DjangoFramework:
         return steps.implied_options(cls, options)
 
     def equip(self, task: Any) -> None:
-        leave_at_once(task)
         steps.equip(task)
 
     def outgoing(self, value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from functools import cache
 from typing import Any, Literal
 
@@ -51,14 +50,12 @@ class RowArguments:
         )
 
     def retry(self, *args: Any, **options: Any) -> Any:
-        """What Celery's own does; sent at once, as the transaction it is called in ends with it."""
+        """What Celery's own does, with the versions that the task itself has given its rows."""
         task: Any = self
         request = task.request
         if rows := getattr(request, "given_rows", None):
             request.args, request.kwargs = renewed(request.args, rows), renewed(request.kwargs, rows)
-        departures = task.app.departures
-        with nullcontext() if departures is None else departures.directly():
-            return super().retry(*args, **options)  # type: ignore[misc]
+        return super().retry(*args, **options)  # type: ignore[misc]
 
     def _go_on(self, request: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         task: Any = self

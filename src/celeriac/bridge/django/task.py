@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery.contrib.django import task as stock
 
 from celeriac.bridge.django.row_arguments import RowArguments
