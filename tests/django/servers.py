@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.servers import free_port, require, wait_until
@@ -33,7 +34,7 @@ def postgres_server() -> Iterator[Options]:
         options = {"port": port, "unix_socket_directories": folder, "listen_addresses": "127.0.0.1"}
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         server = [require("postgres", "apt-get install postgresql"), "-D", data, *settings]
-        with _running(server, user, folder, lambda: _listens(port), signal.SIGINT):
+        with _running(server, user, folder, lambda: _lets_in(port), signal.SIGINT):
             yield {
                 "ENGINE": "django.db.backends.postgresql",
                 "NAME": "postgres",
@@ -173,6 +174,15 @@ def _listens(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
+        return False
+    return True
+
+
+def _lets_in(port: int) -> bool:
+    """PostgreSQL listens before it has started."""
+    try:
+        psycopg.connect(f"host=127.0.0.1 port={port} user=shop dbname=postgres").close()
+    except psycopg.OperationalError:
         return False
     return True
 

@@ -147,7 +147,8 @@ def decode(payload: bytes, accept: frozenset[str]) -> Delivered:
 def unwrap(payload: bytes) -> tuple[bytes, Envelope]:
     """Return the serialized body, as it was before :func:`wrap`, and the envelope around it."""
     envelope = _read_envelope(payload)
-    return binascii.a2b_base64(envelope.body), envelope
+    body = envelope.body
+    return body if isinstance(body, bytes) else binascii.a2b_base64(body), envelope
 
 
 def as_redelivered(payload: bytes) -> bytes:

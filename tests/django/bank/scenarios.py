@@ -27,7 +27,7 @@ from django.utils import timezone  # noqa: E402
 
 from celeriac.brokers.connect import open_broker  # noqa: E402
 from celeriac.django import inbox_retention as retention  # noqa: E402
-from celeriac.django.models import InboxEntry, OutboxMessage  # noqa: E402
+from celeriac.django.models import InboxEntry  # noqa: E402
 from tests.django.bank import tasks  # noqa: E402
 from tests.django.bank.models import Charge  # noqa: E402
 
@@ -58,11 +58,6 @@ def waiting() -> list[Any]:
         broker.ack(leases)
         headers = [json.loads(lease.message.payload)["headers"] for lease in leases]
     return [(one["task"].rpartition(".")[2], one["id"], one["retries"]) for one in headers]
-
-
-def leaving() -> list[Any]:
-    """Return the tasks in the outbox."""
-    return [task.rpartition(".")[2] for task in OutboxMessage.objects.values_list("task", flat=True)]
 
 
 def options(name: str) -> list[Any]:
