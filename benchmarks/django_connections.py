@@ -2,9 +2,10 @@
 
     PYTHONPATH=. python benchmarks/django_connections.py --json benchmarks/results/django-connections.json
 
-One worker of one process, a private PostgreSQL and Redis on this machine, all variants in turn, several
-rounds. What is measured is the time between the ends of the first and the last task, for each task: the body
-and everything around it. Commits do not wait for the disk, whose pace would hide the rest.
+Connections: one worker of one process, a private PostgreSQL and Redis on this machine, all variants in turn,
+several rounds; measured is the time between the ends of the first and the last task, for each task: the body
+and everything around it. The inbox: Celery's tracer runs one task of each kind after the other.
+Commits do not wait for the disk, whose pace would hide the rest.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ import django
 
 django.setup()
 
+from celery.app.trace import build_tracer
 from django.db import connection, transaction
 
 EFFECT = "INSERT INTO effects (number) VALUES (%s)"
@@ -85,20 +87,37 @@ def query(number):
 def effect(number):
     with transaction.atomic():
         execute(EFFECT, number)
-    end()
 
 
 @app.task(idempotent=True)
 def once(number):
     execute(EFFECT, number)
-    end()
 
 
 @app.task(idempotent=True)
 def once_with_result(number):
     execute(EFFECT, number)
-    end()
     return number
+
+
+def measure_inbox(calls):
+    # Prints the milliseconds of each call, by what was called.
+    kinds = {
+        "one effect in a transaction": (effect, "effect"),
+        "one effect, idempotent": (once, "once"),
+        "one effect, idempotent, with a result": (once_with_result, "result"),
+        "a duplicate": (once_with_result, "result"),
+    }
+    tracers = {task: build_tracer(task.name, task, app=app) for task, _ in kinds.values()}
+    times = {kind: [] for kind in kinds}
+    for number in range(calls):
+        for kind, (task, name) in kinds.items():
+            task_id = f"{name} {number}"
+            request = {"id": task_id, "args": (number,), "kwargs": {}, "delivery_info": {}, "is_eager": False}
+            began = time.perf_counter()
+            tracers[task](task_id, (number,), {}, request)
+            times[kind].append((time.perf_counter() - began) * 1000)
+    print(json.dumps({kind: found[calls // 10 :] for kind, found in times.items()}))
 
 
 def prepare():
@@ -117,9 +136,6 @@ VARIANTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "no query": ("nothing", {}),
     "one query, Celery's fix-up": ("query", {"CLOSE": "1"}),
     "one query, connection kept": ("query", {}),
-    "one effect in a transaction": ("effect", {}),
-    "one effect, idempotent": ("once", {}),
-    "one effect, idempotent, with a result": ("once_with_result", {}),
 }
 _GIVE_UP_SECONDS = 120
 
@@ -139,10 +155,12 @@ class Bench:
             "PYTHONPATH": str(folder),
         }
 
-    def call(self, code: str) -> None:
-        """Run the code in the project."""
+    def call(self, code: str) -> str:
+        """Run the code in the project; return what it prints."""
         command = [sys.executable, "-c", f"import project; project.{code}"]
-        subprocess.run(command, check=True, cwd=self.folder, env=self.environment)
+        return subprocess.run(
+            command, check=True, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True
+        ).stdout
 
     def measure(self, variant: str, tasks: int) -> float:
         """Return the milliseconds that a task of the variant takes."""
@@ -198,12 +216,13 @@ def main(tasks: int, rounds: int, path: Path | None) -> None:
         for _ in range(rounds):
             for variant in VARIANTS:
                 measured[variant].append(bench.measure(variant, tasks))
+        measured |= json.loads(bench.call(f"measure_inbox({tasks * rounds})"))
     for variant, times in measured.items():
-        click.echo(f"{variant:40} {median(times):7.3f} ms a task   ({min(times):.3f} to {max(times):.3f})")
+        click.echo(f"{variant:40} {median(times):7.3f} ms a task   (best {min(times):.3f})")
     if path is not None:
         machine = {"machine": platform.machine(), "python": platform.python_version(), "cpus": os.cpu_count()}
         told = {**machine, "load": os.getloadavg(), "tasks": tasks, "rounds": rounds}
-        path.write_text(json.dumps({**told, "milliseconds a task": measured}, indent=1) + "\n")
+        path.write_text(json.dumps({**told, "milliseconds a task": measured}) + "\n")
 
 
 if __name__ == "__main__":

@@ -304,5 +304,5 @@ def test_outside_of_django_there_is_no_inbox(monkeypatch: pytest.MonkeyPatch) ->
     app = Celery("plain", set_as_current=False)
     with pytest.raises(ConfigurationError, match="needs a Django project: set DJANGO_SETTINGS_MODULE"):
 
-        @app.task(idempotent=True, name="charge", lazy=False)
+        @app.task(idempotent=True, name="charge", lazy=False, shared=False)
         def charge() -> None: ...
