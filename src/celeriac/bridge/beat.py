@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import Any
 
@@ -20,10 +21,13 @@ class BeatStep(Beat):
     """
 
     def start(self, parent: Any) -> Any:
-        signals.beat_embedded_init.connect(_end_with_the_worker)
+        worker = os.getpid()
+
+        def end_with_the_worker(**_: Any) -> None:
+            """Called in beat's own process."""
+            set_pdeathsig(signal.SIGTERM)
+            if os.getppid() != worker:  # it had died before
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        signals.beat_embedded_init.connect(end_with_the_worker, weak=False)
         return super().start(parent)
-
-
-def _end_with_the_worker(**_: Any) -> None:
-    """Called in beat's own process."""
-    set_pdeathsig(signal.SIGTERM)
