@@ -9,8 +9,12 @@ SERVERS := $(VENV)/.servers
 JOBS ?= 3
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
+# A second Python for tests on the newest Django, where there is one.
+NEWER := .venv-django
+NEWER_PYTHON = $(firstword $(shell for python in python3.14 python3.13 python3.12 $$HOME/.pyenv/versions/3.1[2-4]*/bin/python; do \
+    $$python -c 'import ensurepip' 2>/dev/null && echo $$python; done))
 
-.PHONY: help demo test simulate chaos soak check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
+.PHONY: help demo test simulate chaos soak crash-matrix check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -18,7 +22,7 @@ help: ## List the targets
 demo: $(READY) ## Import orders, kill workers on the way, show that nothing is lost (no servers)
 	$(BIN)/celeriac demo $(ARGS)
 
-test: $(READY) $(SERVERS) ## Run all tests, on real servers where they are installed
+test: $(READY) $(SERVERS) $(NEWER)/.ready ## Run all tests, on real servers where they are installed
 	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
 simulate: $(READY) ## Run a million seeded schedules of faults in virtual time; ARGS='--seed 7' shows one
@@ -29,6 +33,9 @@ chaos: $(READY) $(SERVERS) ## Kill workers a thousand times, at every named step
 
 soak: $(READY) $(SERVERS) ## Run workers under a mixed load for half an hour, and see whether anything grows
 	$(BIN)/python -m tests.soak --json benchmarks/results/soak.json $(ARGS)
+
+crash-matrix: $(READY) $(SERVERS) ## Kill producers and relays of an outbox at every step, on all databases; ARGS='--runs 10'
+	$(BIN)/python -m tests.django.crash_matrix --json benchmarks/results/crash-matrix.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py
@@ -58,19 +65,20 @@ celery-suite: $(READY) $(SERVERS) ## Run Celery's own integration suite on Celer
 
 screenshots: $(READY) $(SERVERS) ## Take the pictures in docs/images anew
 	$(BIN)/python -m tests.screenshots
+	$(BIN)/python -m tests.django_project.screenshot
 
 packages: $(READY) ## Run the own tests of packages built on Celery, on Celery and on Celeriac (minutes)
 	$(BIN)/python -m tests.packages.suites
 
 lock: ## Renew both lock files from pyproject.toml (needs uv)
-	uv pip compile pyproject.toml --extra redis --extra django --group dev --python-version 3.11 \
+	uv pip compile pyproject.toml --extra redis --extra postgres --extra django --group dev --python-version 3.11 \
 	    --universal --generate-hashes --no-emit-index-url --no-header --upgrade -q -o requirements.lock
 	uv pip compile pyproject.toml --extra redis --extra compare -c requirements.lock --python-version 3.11 \
 	    --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q \
 	    -o benchmarks/requirements.lock
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(NEWER) .mypy_cache .ruff_cache .pytest_cache
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Celeriac needs Python 3.11 or newer")'
@@ -82,6 +90,15 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(NEWER)/.ready: requirements.lock pyproject.toml
+	@mkdir -p $(NEWER)
+	@if [ -n "$(NEWER_PYTHON)" ]; then \
+	    $(NEWER_PYTHON) -m venv $(NEWER) && \
+	    $(NEWER)/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.lock && \
+	    $(NEWER)/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	fi
+	@touch $@
+
 # Celeriac itself is found through PYTHONPATH, by its own worker only: its metadata makes every `celery` import it.
 $(PEERS)/.ready: $(READY) benchmarks/requirements.lock
 	$(PYTHON) -m venv $(PEERS)
@@ -90,9 +107,11 @@ $(PEERS)/.ready: $(READY) benchmarks/requirements.lock
 	    --target $(PEERS)/celeriac -e .
 	@touch $@
 
-# Debian's Redis and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
+# Debian's servers and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
 $(SERVERS): $(READY)
-	@missing=$$(for program in redis-server chromium; do command -v $$program >/dev/null || echo $$program; done); \
+	@missing=$$(for program in redis-server chromium mariadb-server:mariadbd rabbitmq-server; do \
+	    command -v $${program#*:} >/dev/null || echo $${program%:*}; done; \
+	    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || echo postgresql); \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi

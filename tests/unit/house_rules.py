@@ -29,12 +29,14 @@ FLOORS: tuple[frozenset[str], ...] = (
 ONLY = {
     "limits": {"core", "brokers"},
     "engine": {"core"},
-    "testing": {"core", "brokers"},
+    "testing": {"core", "brokers", "django"},
     "dead": {"core", "bridge"},
     "demo": {"core", "brokers", "bridge", PACKAGE},
 }
 #: Rooms that may use the public names of the package itself, as an application does.
 USERS_OF_PUBLIC_NAMES = {"cli", "check", "compare", "demo"}
+#: Single modules that are an application, and use the package's public names as one.
+APPLICATIONS = {f"{PACKAGE}.django.celery"}
 
 #: (file, imported module) -> why the import cannot stand at the top of the file.
 ALLOWED_INSIDE_FUNCTIONS: Mapping[tuple[str, str], str] = {}
@@ -68,6 +70,8 @@ def arrows(tree: SourceTree) -> Iterator[Violation]:
             yield Violation(module.path, 1, f"room {module.room!r} has no place in the order of rooms")
             continue
         allowed = _allowed_rooms(module.room) | {module.room}
+        if module.name in APPLICATIONS:
+            allowed |= {PACKAGE}
         for found in tree.imports(module):
             if found.top == PACKAGE and found.room not in allowed:
                 yield Violation(

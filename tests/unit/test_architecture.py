@@ -102,6 +102,11 @@ WRONG = {
     "a lower room uses the public names": Wrong(
         "arrows", "brokers/x.py:2", {"brokers/x.py": module("from celeriac import __version__")}
     ),
+    "Django's side, but for its app, uses the public names": Wrong(
+        "arrows",
+        "django/x.py:2",
+        {"django/__init__.py": PLATE, "django/x.py": module("from celeriac import Celery")},
+    ),
     "hidden under TYPE_CHECKING": Wrong(
         "arrows",
         "core/x.py:4",
@@ -267,6 +272,8 @@ RIGHT = {
         ),
         "engine/run.py": module("from celeriac.core.message import Message", "from .shard import Shard"),
         "engine/shard.py": DOC,
+        "django/__init__.py": PLATE,
+        "django/celery.py": module("from celeriac import Celery"),
         "testing/x.py": module("from celeriac.brokers.memory import MemoryBroker"),
     },
     "an optional library": {

@@ -16,10 +16,14 @@ from celeriac.bridge.awaited import with_awaited_body
 from celeriac.bridge.batches import BatchScope
 from celeriac.bridge.bulk import Calls, call_many
 from celeriac.bridge.configuration import read_settings, single_url
+from celeriac.bridge.framework import Framework, equip, imply, options_with_implied
 from celeriac.bridge.gatekeeper import Gatekeeper
 from celeriac.bridge.limit_signals import listen
+from celeriac.bridge.outgoing import Departures, Place
 from celeriac.bridge.patient_retry import with_patient_retry
+from celeriac.bridge.places import TaskPlaces
 from celeriac.bridge.pools import PoolOption
+from celeriac.bridge.quiet_results import quiet_while_kept
 from celeriac.bridge.reservations import call_of
 from celeriac.bridge.shown_settings import bug_report
 from celeriac.bridge.task import with_bulk_calls
@@ -44,12 +48,16 @@ class Celery(celery.Celery):
     """
 
     amqp_cls = "celeriac.bridge.publish:FastAMQP"
+    builtin_fixups = frozenset({"celeriac.bridge.django.fixup:fixup"})
     #: Transport options with which a worker's connections notice that nobody answers any more.
     time_outs: Mapping[str, float] = {}
+    #: The web framework it runs in; None outside of any.
+    framework: Framework | None = None
 
     def __init__(self, *args: Any, layers: Sequence[Layer] = (), **kwargs: Any) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
         self.limits = TaskLimits(self)
+        self.places = TaskPlaces()
         super().__init__(*args, **kwargs)
         self.user_options["worker"].add(PoolOption())
 
@@ -94,14 +102,37 @@ class Celery(celery.Celery):
         return super().task(*args, **options)
 
     def register_task(self, task: Any, **options: Any) -> Any:
-        return self._limited(super().register_task(task, **options))
+        imply(self.framework, task)
+        return self._equipped(super().register_task(task, **options))
 
-    def _limited(self, task: Any) -> Any:
+    def _equipped(self, task: Any) -> Any:
+        self.places.learn(task)
         if self.limits.learn(task):
             listen(task)
+        equip(self.framework, task)
         return task
 
+    @property
+    def departures(self) -> Departures | None:
+        """What keeps messages for the commit of a transaction; None: they are sent at once."""
+        return None if self.framework is None else self.framework.departures
+
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        if self.places.concern(name, options):
+            return self._send_placed(name, args, kwargs, *rest, **options)
+        return self._send_checked(name, args, kwargs, *rest, **options)
+
+    def _send_placed(self, name: str, args: Any, kwargs: Any, *rest: Any, **options: Any) -> Any:
+        place, options = self.places.of(name, args, kwargs, options)
+        departures = self.departures
+        if departures is None or place == Place():
+            return self._send_checked(name, args, kwargs, *rest, **options)
+        options.pop("producer", None)  # a batch goes where its other messages go
+        self.amqp.batches.make_way()
+        with departures.placed(place):
+            return self._send_checked(name, args, kwargs, *rest, **options)
+
+    def _send_checked(self, name: str, args: Any, kwargs: Any, *rest: Any, **options: Any) -> Any:
         if name in self.limits.unique or "unique" in options:
             return self.unique_calls.send(name, args, kwargs, rest, self._send_task, **options)
         return self._send_task(name, args, kwargs, *rest, **options)
@@ -132,7 +163,7 @@ class Celery(celery.Celery):
 
     def create_task_cls(self) -> Any:
         return self.subclass_with_self(
-            with_patient_retry(with_bulk_calls(symbol_by_name(self.task_cls))),
+            self._in_framework(with_patient_retry(with_bulk_calls(symbol_by_name(self.task_cls)))),
             name="Task",
             attribute="_app",
             keep_reduce=True,
@@ -140,13 +171,20 @@ class Celery(celery.Celery):
         )
 
     def _task_from_fun(self, fun: Any, name: Any = None, base: Any = None, *rest: Any, **options: Any) -> Any:
-        base = with_awaited_body(fun, base or self.Task)
-        return self._limited(super()._task_from_fun(fun, name, base, *rest, **options))
+        base = with_awaited_body(fun, self._in_framework(base or self.Task))
+        if callable(options.get("ordering_key")):
+            options["ordering_key"] = staticmethod(options["ordering_key"])  # it is no method of the task
+        options = options_with_implied(self.framework, base, options)
+        return self._equipped(super()._task_from_fun(fun, name, base, *rest, **options))
+
+    def _in_framework(self, base: type[Any]) -> type[Any]:
+        return base if self.framework is None else self.framework.task_class(base)
 
     def _get_backend(self) -> Any:
         backend, url = by_url(self.backend_cls or self.conf.result_backend, self.loader)
         ours = _RESULT_BACKENDS.get(f"{backend.__module__}.{backend.__qualname__}")
-        return (symbol_by_name(ours) if ours else backend)(app=self, url=url)
+        made = (symbol_by_name(ours) if ours else backend)(app=self, url=url)
+        return made if self.framework is None else quiet_while_kept(made, self)
 
     def _connection(self, url: Any, *args: Any, transport: Any = None, **kwargs: Any) -> Any:
         given = {

@@ -86,7 +86,7 @@ def call_many(
     template = None
     for number, (args, kwargs) in enumerate(calls):
         if number % _DECIDE_EVERY == 0:
-            ordinary = _is_ordinary(app, task)
+            ordinary = _is_ordinary(app, task) and not _says_more(app, task, options)
             template = plain_calls.template_for(task.name, merged) if ordinary else None
         prepared = None
         # The first call is checked by Celery, for what is wrong with all of them.
@@ -103,6 +103,11 @@ def call_many(
         if parent is not None:
             parent.add_trail(sent[-1])
     return sent
+
+
+def _says_more(app: Any, task: Any, options: dict[str, Any]) -> bool:
+    """Whether the call is more than a message: unique, or with a place in an outbox of its own."""
+    return "unique" in options or app.places.concern(task.name, options)
 
 
 def _options(task: Any, options: dict[str, Any]) -> dict[str, Any]:

@@ -69,9 +69,12 @@ def check_broker(app: Any) -> None:
         raise ConfigurationError(f"broker URL {url!r} has no known scheme{did_you_mean(scheme, known)}")
 
 
-def broker_for(app: Any, url: str) -> Broker:
-    """Return a new broker for the URL with the app's transport options, and a worker's time-outs."""
-    return open_broker(url, broker_options(app))
+def broker_for(app: Any, url: str, more: Mapping[str, Any] | None = None) -> Broker:
+    """Return a new broker for the URL with the app's transport options, and a worker's time-outs.
+
+    ``more`` are options that go before these.
+    """
+    return open_broker(url, {**broker_options(app), **(more or {})})
 
 
 def broker_options(app: Any) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from celery.app.task import Task
 
 from celeriac.bridge.rebind import rebound
 
-__all__ = ["Body", "body_of", "call_body", "is_async"]
+__all__ = ["Body", "body_of", "call_body", "is_async", "retry_or_raise"]
 
 _AUTORETRY = "celery.app.autoretry"
 _PYDANTIC = "celery.app.base"
@@ -44,13 +44,21 @@ async def call_body(task: Any, args: Any, kwargs: Any, body: Body) -> Any:
             body.begin(value)
             value = await body
     except Exception as error:
-        # Celery's own wrapper decides whether this is one to retry; it saw no error so far.
-        if _made_by(task.run, _AUTORETRY):
-            return rebound(task.run, task=_Failed(task, error))(*args, **kwargs)
-        raise
+        # Celery's own wrapper saw no error so far.
+        return retry_or_raise(task, error, args, kwargs)
     except asyncio.CancelledError as error:
         raise RuntimeError("the task's coroutine was cancelled") from error
     return _dumped(task, value, args, kwargs)
+
+
+def retry_or_raise(task: Any, error: Exception, args: Any, kwargs: Any) -> Any:
+    """Raise the retry that the task's ``autoretry_for`` asks for after this error, or the error itself.
+
+    Celery's own wrapper decides; where a task does not raise for want of retries, return what it returns.
+    """
+    if _made_by(task.run, _AUTORETRY):
+        return rebound(task.run, task=_Failed(task, error))(*args, **kwargs)
+    raise error
 
 
 class Body:

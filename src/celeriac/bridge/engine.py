@@ -296,6 +296,8 @@ class EngineStep(bootsteps.StartStopStep):
             worker.mingle.poll()
             if worker.autoscaler is not None:
                 worker.autoscaler.tick(time.monotonic())
+            if worker.relay is not None:
+                worker.relay.tick()
 
     def stop(self, worker: Any) -> None:
         """Wait for what runs to finish; a second signal, or the end of a soft shutdown, kills it instead."""

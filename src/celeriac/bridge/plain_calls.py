@@ -114,6 +114,8 @@ class PlainCalls:
             return None
         task_id = options.get("task_id") or fresh_id()
         try:
+            if self._app.framework is not None:
+                args, kwargs = self._app.framework.outgoing(args), self._app.framework.outgoing(kwargs)
             values = self._values(task_id, parent, args, kwargs, options)
         except (TypeError, ValueError, OverflowError, RecursionError):
             return None  # Celery's own way says what is wrong, or knows how to write it

@@ -14,6 +14,7 @@ from kombu.exceptions import OperationalError
 from kombu.utils.functional import retry_over_time
 
 from celeriac.bridge.batches import Batch, Batches
+from celeriac.bridge.capture import CapturingProducer
 from celeriac.bridge.configuration import broker_for, single_url
 from celeriac.bridge.connection import AppConnection
 from celeriac.bridge.installed_celery import TELLS_WHOLE_RETRY_POLICY, UNSAID_IGNORE_RESULT
@@ -77,6 +78,15 @@ class FastAMQP(AMQP):
         return ThreadPublishers(self.app, url) if url and self.app.owns_transport(url) else None
 
     @cached_property
+    def create_task_message(self) -> Callable[..., Any]:
+        """Celery's message factory; a web framework's own objects are replaced in what it is given."""
+        create: Callable[..., Any] = super().create_task_message
+        framework = self.app.framework
+        if framework is None:
+            return create
+        return lambda *args, **options: create(*framework.outgoing(args), **framework.outgoing(options))
+
+    @cached_property
     def batches(self) -> Batches:
         """What groups and bulk calls have ready to be sent."""
         return Batches(self._send)
@@ -117,9 +127,18 @@ class FastAMQP(AMQP):
 
     def _create_task_sender(self) -> Callable[..., Any]:
         stock: Callable[..., Any] = super()._create_task_sender()
-        if self.publishers is None:
-            return stock
         home = _place(self.app.connection_for_write())
+
+        def send_stock(producer: Any, name: str, message: Any, **options: Any) -> Any:
+            departures = self.app.departures
+            database = None if departures is None else departures.transaction()
+            if database is not None and _place(producer.connection) == home:
+                producer = CapturingProducer(self.app, departures, database)
+                message = message._replace(sent_event=None)  # it is not sent now
+            return stock(producer, name, message, **options)
+
+        if self.publishers is None:
+            return send_stock
 
         def send_task_message(producer: Any, name: str, message: Any, **options: Any) -> Any:
             draft = None
@@ -128,7 +147,7 @@ class FastAMQP(AMQP):
                 draft = self._draft(name, message, options)
             if draft is None:
                 self.batches.make_way()
-                return stock(producer, name, message, **options)
+                return send_stock(producer, name, message, **options)
             self._publish(draft, self.batches.find(producer, draft.headers.get("group")))
             if message.sent_event:
                 dispatcher = options.get("event_dispatcher") or self._event_dispatcher
@@ -211,7 +230,11 @@ class FastAMQP(AMQP):
         )
 
     def _send(self, messages: Sequence[Message], retry_policy: dict[str, Any] | None) -> None:
-        if self.publishers is not None:  # and without them nothing is drafted
+        departures = self.app.departures
+        database = None if departures is None else departures.transaction()
+        if database is not None:
+            departures.keep(database, messages)
+        elif self.publishers is not None:  # and without them nothing is drafted
             _send(self.publishers.get(), messages, retry_policy)
 
 

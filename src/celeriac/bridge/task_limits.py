@@ -109,6 +109,7 @@ class TaskLimits:
     def gates(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Gate]:
         """Return what a call of the task must pass to start."""
         gated = self.gated[name]
+        args, kwargs = self._outgoing(args), self._outgoing(kwargs)
         gates = []
         if gated.rate is not None and gated.window is not None:
             key = f"rate:{gated.pick(gated.rate, args, kwargs)}"
@@ -125,7 +126,11 @@ class TaskLimits:
         if signature is None:
             task = self._app._tasks.get(name)
             signature = Signature(None if task is None else task.run)
-        return f"{name}:{signature.pick_all(rule.args, args, kwargs)}"
+        picked = signature.pick_all(rule.args, self._outgoing(args), self._outgoing(kwargs))
+        return f"{name}:{picked}"
+
+    def _outgoing(self, value: Any) -> Any:
+        return value if self._app.framework is None else self._app.framework.outgoing(value)
 
 
 def _check_names(task: str, signature: Signature, names: Sequence[str]) -> None:

@@ -24,7 +24,7 @@ from kombu.utils.json import loads as json_loads
 from celeriac.bridge.decompression import decompressed
 from celeriac.core.errors import MalformedMessage
 
-__all__ = ["Delivered", "Envelope", "as_redelivered", "decode", "encode"]
+__all__ = ["Delivered", "Envelope", "as_redelivered", "decode", "encode", "unwrap", "wrap"]
 
 _PLAIN = frozenset({str, int, bool, type(None)})
 #: In what kombu writes for a datetime, a UUID and the like; no base64 has an underscore.
@@ -77,6 +77,27 @@ def encode(
 ) -> bytes:
     """Return the envelope for the anonymous exchange, as kombu would put it into ``queue``."""
     content_type, content_encoding, data = kombu_dumps(body, serializer)
+    return wrap(
+        data,
+        content_type=content_type,
+        content_encoding=content_encoding,
+        headers=headers,
+        properties=properties,
+        routing_key=queue,
+    )
+
+
+def wrap(
+    data: str | bytes,
+    *,
+    content_type: str,
+    content_encoding: str,
+    headers: Mapping[str, Any],
+    properties: Mapping[str, Any],
+    routing_key: str,
+    exchange: str = "",
+) -> bytes:
+    """Return the envelope around a body that has been serialized."""
     if isinstance(data, str):
         data = data.encode("utf-8")
     envelope = {
@@ -86,7 +107,7 @@ def encode(
         "headers": headers,
         "properties": {
             **properties,
-            "delivery_info": {"exchange": "", "routing_key": queue},
+            "delivery_info": {"exchange": exchange, "routing_key": routing_key},
             "body_encoding": "base64",
             "delivery_tag": str(uuid4()),
         },
@@ -121,6 +142,13 @@ def decode(payload: bytes, accept: frozenset[str]) -> Delivered:
     if not isinstance(embed, dict) or not isinstance(envelope.properties.get("delivery_info", {}), dict):
         raise MalformedMessage("the task's callbacks or its delivery info are not mappings")
     return Delivered(task_id, task, headers, args, kwargs, embed, envelope.properties)
+
+
+def unwrap(payload: bytes) -> tuple[bytes, Envelope]:
+    """Return the serialized body, as it was before :func:`wrap`, and the envelope around it."""
+    envelope = _read_envelope(payload)
+    body = envelope.body
+    return body if isinstance(body, bytes) else binascii.a2b_base64(body), envelope
 
 
 def as_redelivered(payload: bytes) -> bytes:

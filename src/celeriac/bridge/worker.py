@@ -49,6 +49,8 @@ class Worker(StockWorker):
     engine: Any = None
     #: Sends the worker's own events.
     heart: Any = None
+    #: Looks after the process that publishes what waits in a Django project's outbox.
+    relay: Any = None
     #: The class that stands for the pool.
     pool_cls: Any
     #: Why Celery's stock worker runs instead of the engine, or None.

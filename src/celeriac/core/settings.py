@@ -17,9 +17,10 @@ from celeriac.core.errors import ConfigurationError, did_you_mean
 __all__ = ["PREFIXES", "Settings"]
 
 #: Every key that begins with one of these must be a field of :class:`Settings`.
-PREFIXES = ("engine_", "limits_")
+PREFIXES = ("admin_hide_", "engine_", "inbox_", "limits_", "outbox_", "references_")
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Retention = Annotated[float, Meta(gt=0, le=31_622_400)]
 Count = Annotated[int, Meta(ge=1)]
 Weight = Annotated[float, Meta(gt=0)]
 
@@ -53,6 +54,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits_unique_unreachable: Literal["publish", "raise"] = "publish"
     #: What happens to a limited task while the store does not answer. Defaults to "wait".
     limits_unreachable: Literal["wait", "run"] = "wait"
+
+    #: Whether calls inside a transaction wait for its commit, in a Django project. Defaults to True.
+    outbox_enabled: bool = True
+    #: Seconds a request may spend after its commit on sending what it has published. Defaults to 0.5.
+    outbox_fast_seconds: Seconds = 0.5
+    #: Most messages that a relay takes at once. Defaults to 500.
+    outbox_batch_max: Count = 500
+    #: Seconds between a relay's looks into an empty outbox. Defaults to 0.05.
+    outbox_poll_seconds: Seconds = 0.05
+    #: Times that the broker may refuse a message before it is kept as dead. Defaults to 5.
+    outbox_max_attempts: Count = 5
+    #: Seconds for which a message that was refused for good can be replayed. Defaults to 30 days.
+    outbox_dead_retention_seconds: Retention = 2_592_000.0
+    #: Whether workers relay, beside the command of its own. Defaults to True.
+    outbox_relay_in_worker: bool = True
+    #: Seconds for which it is known that a message has been processed. Defaults to 7 days.
+    inbox_retention_seconds: Retention = 604_800.0
+    #: Patterns of names of tasks whose arguments Django's admin does not show. Defaults to [].
+    admin_hide_arguments: list[str] = []
+
+    #: Models whose rows are never handed to tasks; their keys are secrets. Defaults to sessions and tokens.
+    references_forbidden: tuple[str, ...] = ("sessions.session", "authtoken.token")
 
     def __post_init__(self) -> None:
         if self.engine_lease_seconds < 1:

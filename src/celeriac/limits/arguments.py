@@ -85,7 +85,8 @@ def fingerprint(value: Any) -> str:
 
 
 def _as_json(value: Any) -> Any:
-    convert = getattr(value, "__json__", None)
+    # What tells it from others may be less than what is written of it.
+    convert = getattr(value, "__key__", None) or getattr(value, "__json__", None)
     if convert is None:
         raise TypeError(f"{type(value).__name__} is no plain data")
     return convert()

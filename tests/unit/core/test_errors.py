@@ -14,7 +14,10 @@ from celeriac.core.errors import (
     ConfigurationError,
     DuplicateTask,
     MalformedMessage,
+    MalformedReference,
     MissingExtra,
+    StaleObject,
+    UnreferableObject,
     did_you_mean,
 )
 
@@ -27,7 +30,10 @@ from celeriac.core.errors import (
         (BrokerError, CeleriacError),
         (BrokerUnavailable, BrokerError),
         (DuplicateTask, CeleriacError),
+        (UnreferableObject, CeleriacError),
+        (StaleObject, CeleriacError),
         (MalformedMessage, CeleriacError),
+        (MalformedReference, MalformedMessage),
     ],
 )
 def test_the_tree_of_errors(error: type[Exception], base: type[Exception]) -> None:
@@ -48,6 +54,13 @@ def test_a_missing_extra_says_what_to_install() -> None:
     error = MissingExtra("redis-py", "redis")
     assert str(error) == "redis-py is not installed: pip install 'celeriac[redis]'"
     assert (error.library, error.extra) == ("redis-py", "redis")
+
+
+def test_a_stale_object_says_what_was_expected_and_what_is_there() -> None:
+    error = StaleObject("shop.Order", 7, "i:1", "i:3")
+    assert str(error) == ("shop.Order pk=7 was read at version i:1, and it is at i:3 now: read it again")
+    assert (error.model, error.pk, error.expected, error.found) == error.args
+    assert "and it is gone now" in str(StaleObject("shop.Order", 7, "i:1", None))
 
 
 def test_did_you_mean_names_the_nearest_word_only() -> None:

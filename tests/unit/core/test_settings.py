@@ -24,9 +24,19 @@ DEFAULTS = {
     "limits_publish_seconds": 30.0,
     "limits_unique_unreachable": "publish",
     "limits_unreachable": "wait",
+    "outbox_enabled": True,
+    "outbox_fast_seconds": 0.5,
+    "outbox_batch_max": 500,
+    "outbox_poll_seconds": 0.05,
+    "outbox_max_attempts": 5,
+    "outbox_dead_retention_seconds": 2_592_000.0,
+    "outbox_relay_in_worker": True,
+    "inbox_retention_seconds": 604_800.0,
+    "references_forbidden": ("sessions.session", "authtoken.token"),
+    "admin_hide_arguments": [],
 }
 NUMBERS_OF_SECONDS = [name for name, value in DEFAULTS.items() if isinstance(value, float)]
-COUNTS = [name for name, value in DEFAULTS.items() if isinstance(value, int)]
+COUNTS = [name for name, value in DEFAULTS.items() if type(value) is int]
 
 
 def test_defaults() -> None:

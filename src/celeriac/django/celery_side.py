@@ -1,0 +1,77 @@
+"""What Django's side asks of Celery's, which it must not import."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from celeriac.core.outbox import Outbox, Outgoing
+from celeriac.core.settings import Settings
+
+__all__ = ["CelerySide", "Published", "TaskCall"]
+
+
+class TaskCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of a task of Django's Tasks framework, to be made by a worker."""
+
+    #: The record's id.
+    id: str
+    #: The path of its function.
+    name: str
+    #: As Django has it: "default" is Celery's default queue.
+    queue: str
+    #: From -100 to 100, which is the first.
+    priority: int
+    run_after: datetime | None
+    #: The database that the record is in.
+    database: str
+    #: How many attempts there have been.
+    attempts: int
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of a task, read from its message."""
+
+    id: str
+    #: The name of Celery's task, or the path of one of Django's framework.
+    task: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    queue: str = ""
+    #: Unix seconds before which no worker starts it.
+    due: float | None = None
+
+
+class CelerySide(Protocol):
+    """Made once, when Django has imported all models."""
+
+    def join(self) -> None:
+        """The process has a Celery app, and ``manage.py check`` looks at it."""
+        ...
+
+    def run_later(self, call: TaskCall) -> None:
+        """A worker runs the task once the open transaction of its database is committed."""
+        ...
+
+    def settings(self) -> Settings:
+        """Return Celeriac's settings."""
+        ...
+
+    def tell(self, payload: bytes) -> tuple[str | None, str | None]:
+        """Return what a message says of its arguments, as its producer chose to show them."""
+        ...
+
+    def keeping(self, outbox: Outbox) -> AbstractContextManager[None]:
+        """For the time of the block every message goes into this outbox, and none to a broker."""
+        ...
+
+    def read(self, outgoing: Outgoing) -> Published:
+        """Return what the message asks for."""
+        ...
+
+    def run(self, outgoing: Outgoing) -> BaseException | None:
+        """Run the task in this process as a worker would; return what it has failed with for good."""
+        ...

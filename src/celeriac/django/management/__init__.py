@@ -1,0 +1,5 @@
+"""What ``manage.py`` can do for the tables of Celeriac.
+
+May import: core, django, Django.
+Read first: commands/.
+"""

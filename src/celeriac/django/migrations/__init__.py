@@ -1,0 +1,4 @@
+"""The migrations of Celeriac's tables.
+
+Written by ``makemigrations``. May import: Django.
+"""

@@ -1,0 +1,201 @@
+"""Private database servers and a private RabbitMQ, each in a temporary folder, as an unprivileged user."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.servers import free_port, require, wait_until
+
+Options = dict[str, Any]
+
+
+@contextmanager
+def postgres_server() -> Iterator[Options]:
+    """A private PostgreSQL; yields Django's settings for a database of it."""
+    bin_folder = _newest("/usr/lib/postgresql/*/bin")
+    os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], str(bin_folder)])
+    initdb = require("initdb", "apt-get install postgresql")
+    with _folder("postgres") as (folder, user):
+        data, port = folder / "data", free_port()
+        _run([initdb, "-D", data, "-U", "shop", "-A", "trust", "-E", "UTF8", "--no-sync"], user)
+        options = {"port": port, "unix_socket_directories": folder, "listen_addresses": "127.0.0.1"}
+        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        server = [require("postgres", "apt-get install postgresql"), "-D", data, *settings]
+        with _running(server, user, folder, lambda: _lets_in(port), signal.SIGINT):
+            yield {
+                "ENGINE": "django.db.backends.postgresql",
+                "NAME": "postgres",
+                "USER": "shop",
+                "HOST": "127.0.0.1",
+                "PORT": port,
+            }
+
+
+@contextmanager
+def mariadb_server() -> Iterator[Options]:
+    """A private MariaDB; yields Django's settings for a database of it."""
+    install = "apt-get install mariadb-server"
+    install_db = require("mariadb-install-db", install)
+    with _folder("mysql") as (folder, user):
+        data, port = folder / "data", free_port()
+        common = [f"--datadir={data}", "--no-defaults"]
+        _run(
+            [install_db, *reversed(common), "--auth-root-authentication-method=normal", "--skip-test-db"],
+            user,
+        )
+        places = [f"--port={port}", f"--socket={folder}/socket", "--bind-address=127.0.0.1"]
+        quick = ["--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=32M"]
+        server = [require("mariadbd", install), "--no-defaults", f"--datadir={data}", *places, *quick]
+        with _running(server, user, folder, lambda: _listens(port), signal.SIGTERM):
+            client = require("mariadb", install)
+            _run([client, "--no-defaults", f"--socket={folder}/socket", "-u", "root", "-e", _MAKE_SHOP], user)
+            yield {
+                "ENGINE": "django.db.backends.mysql",
+                "NAME": "shop",
+                "USER": "shop",
+                "PASSWORD": "shop",
+                "HOST": "127.0.0.1",
+                "PORT": port,
+            }
+
+
+_MAKE_SHOP = (
+    "CREATE DATABASE shop CHARACTER SET utf8mb4; CREATE USER shop@localhost IDENTIFIED BY 'shop'; "
+    "CREATE USER shop@'127.0.0.1' IDENTIFIED BY 'shop'; "
+    "GRANT ALL ON *.* TO shop@localhost; GRANT ALL ON *.* TO shop@'127.0.0.1'"
+)
+
+
+@contextmanager
+def rabbitmq_server() -> Iterator[str]:
+    """A private RabbitMQ; yields its URL."""
+    install = "apt-get install rabbitmq-server"
+    require("rabbitmq-server", install)
+    epmd = require("epmd", install)
+    program = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+    with _folder("rabbitmq") as (folder, user):
+        port, epmd_port = free_port(), free_port()
+        environment = {
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(epmd_port),
+            "RABBITMQ_NODENAME": f"celeriac{port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+        }
+        with (
+            _running([epmd, "-port", epmd_port], user, folder, lambda: _listens(epmd_port), signal.SIGTERM),
+            _running([program], user, folder, lambda: _speaks_amqp(port), signal.SIGTERM, environment),
+        ):
+            yield f"amqp://guest:guest@127.0.0.1:{port}//"
+
+
+@contextmanager
+def _folder(account: str) -> Iterator[tuple[Path, str | None]]:
+    """A folder that the account owns, and the account if processes must be given it."""
+    path = Path(tempfile.mkdtemp(prefix=f"celeriac-{account}-", dir="/tmp"))
+    user = None
+    if os.geteuid() == 0:
+        try:
+            pwd.getpwnam(account)
+        except KeyError:
+            pytest.skip(f"there is no user {account}")
+        user = account
+        shutil.chown(path, user)
+    try:
+        yield path, user
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _running(
+    command: Sequence[object],
+    user: str | None,
+    folder: Path,
+    answers: Callable[[], bool],
+    ending: signal.Signals,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    log = folder / f"{Path(str(command[0])).name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            list(map(str, command)),
+            cwd=folder,
+            user=user,
+            env={**os.environ, **(environment or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: answers() or process.poll() is not None, timeout=120, what=f"{command[0]}")
+        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+        yield
+    finally:
+        process.send_signal(ending)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _run(command: Sequence[object], user: str | None) -> None:
+    done = subprocess.run(
+        list(map(str, command)),
+        user=user,
+        cwd="/tmp",
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _lets_in(port: int) -> bool:
+    """PostgreSQL listens before it has started."""
+    try:
+        psycopg.connect(f"host=127.0.0.1 port={port} user=shop dbname=postgres").close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _speaks_amqp(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            connection.sendall(b"AMQP\x00\x00\x09\x01")
+            return len(connection.recv(8)) == 8
+    except OSError:
+        return False
+
+
+def _newest(pattern: str) -> Path:
+    found = sorted(Path("/").glob(pattern.lstrip("/")))
+    return found[-1] if found else Path("/nonexistent")
