@@ -125,6 +125,8 @@ class Celery(celery.Celery):
     def _send_placed(self, name: str, args: Any, kwargs: Any, *rest: Any, **options: Any) -> Any:
         place, options = self.places.of(name, args, kwargs, options)
         departures = self.departures
+        if departures is not None and departures.chords.database_of(options.get("group_id")):
+            place = Place(place.using)  # a part of a chord goes as the chord does
         if departures is None or place == Place():
             return self._send_checked(name, args, kwargs, *rest, **options)
         options.pop("producer", None)  # a batch goes where its other messages go

@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
+from celeriac.bridge.chord_notes import ChordNote, ChordNotes
 from celeriac.core.message import Message
-from celeriac.core.outbox import Outbox, Outgoing
+from celeriac.core.outbox import Outbox, Outgoing, Told
 
 __all__ = ["ORDERING_KEY", "PLACING", "Departures", "Place", "placing_of"]
 
@@ -47,6 +48,8 @@ class Departures:
     """Decides for each message of one app whether it is sent at once or kept for the commit."""
 
     def __init__(self, outbox: Outbox) -> None:
+        #: The chords that wait for a commit.
+        self.chords = ChordNotes()
         self._outbox = outbox
         self._place: ContextVar[Place] = ContextVar("place", default=_ANYWHERE)
 
@@ -72,7 +75,17 @@ class Departures:
 
     def keep(self, database: str, messages: Sequence[Message], exchange: str = "") -> None:
         """The messages leave once the transaction has been committed, and never if it is not."""
-        self._outbox.add(database, [_outgoing(message, exchange) for message in messages])
+        outgoing = [_outgoing(message, exchange) for message in messages]
+        self._outbox.add(database, self.chords.attached(database, outgoing))
+
+    def keep_chord(self, database: str, note: ChordNote) -> None:
+        """The result backend is told of the chord once the transaction has been committed."""
+        if self.chords.add(database, note):
+            self.at_end(database, self.chords.forget, database)
+
+    def at_end(self, database: str, told: Told, what: Any) -> None:
+        """``told`` is called when the transaction has ended: whether with a commit, and with all ``what``."""
+        self._outbox.at_end(database, told, what)
 
 
 def placing_of(options: Mapping[str, Any]) -> tuple[Place, dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from celeriac.bridge.broker_outlet import BrokerOutlet
 from celeriac.bridge.configuration import broker_for, single_url
+from celeriac.bridge.kept_chords import ChordTeller
 from celeriac.bridge.kombu_outlet import KombuOutlet
 from celeriac.bridge.refusals import Item, Refusals
 from celeriac.core.outbox import Outgoing
@@ -36,13 +37,17 @@ class AppOutlet:
         """``patience`` is in seconds: how long the broker may take to answer, if not as long as ever."""
         self._app = app
         self._patience = patience
+        self._chords = ChordTeller(app, patience)
         self._ways: _Ways | None = None
         self._lock = threading.Lock()
 
     def publish(self, outgoing: Sequence[Outgoing]) -> Mapping[int, str]:
         refusals = Refusals()
         ways = self._open()
-        for plain, run in groupby(map(Item, range(len(outgoing)), outgoing), _is_plain):
+        bare = self._chords.told(
+            outgoing, lambda place, reason: refusals.add(Item(place, outgoing[place]), reason)
+        )
+        for plain, run in groupby(map(Item, range(len(bare)), bare), _is_plain):
             way = ways.own if plain and ways.own is not None else ways.kombu
             way.publish(list(run), refusals)
         return refusals.reasons

@@ -6,14 +6,18 @@ from typing import Any
 
 from celery.backends.base import Backend
 
+from celeriac.bridge.kept_chords import keep_chords
+
 __all__ = ["quiet_while_kept"]
 
 
 def quiet_while_kept(backend: Any, app: Any) -> Any:
-    """Return the backend; its ``on_task_call`` does nothing while a call waits for a commit.
+    """Return the backend; nothing of a call or a chord is done in it while that waits for a commit.
 
-    Backends that do something there, such as subscribing to the result, do it again when it is waited for.
+    Backends that do something in ``on_task_call``, such as subscribing to the result, do it again when it is
+    waited for.
     """
+    keep_chords(backend, app)
     if type(backend).on_task_call is Backend.on_task_call:
         return backend
     tell = backend.on_task_call

@@ -96,11 +96,22 @@ class UniqueCalls:
         except BaseException:  # nobody will run it, so it must not keep others away
             self._release([lock])
             raise
+        self._release_with_rollback(lock)
         if batch is None:
             self._confirm([lock])
         else:
             batch.follow(self._confirm, self._release, lock)
         return result
+
+    def _release_with_rollback(self, lock: Lock) -> None:
+        departures = self._app.departures
+        database = None if departures is None else departures.transaction()
+        if database is not None:
+            departures.at_end(database, self._after_transaction, lock)
+
+    def _after_transaction(self, committed: bool, locks: Sequence[Lock]) -> None:
+        if not committed:  # nobody will run them
+            self._release(locks)
 
     def release(self, key: str, task_id: str) -> None:
         """Let another call with the same key be accepted."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from celeriac.core.message import Message
 
-__all__ = ["Outbox", "Outgoing", "Outlet"]
+__all__ = ["Outbox", "Outgoing", "Outlet", "Told"]
+
+#: Is told whether a transaction has been committed, and all that it was to be told that for.
+Told = Callable[[bool, Sequence[Any]], None]
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +41,13 @@ class Outbox(Protocol):
 
     def add(self, database: str, outgoing: Sequence[Outgoing]) -> None:
         """Keep the messages in the open transaction of that database, in their order."""
+        ...
+
+    def at_end(self, database: str, told: Told, what: Any) -> None:
+        """Call ``told`` once for all its ``what`` when the open transaction of that database has ended.
+
+        Nobody is told of the end of a process that dies before.
+        """
         ...
 
 

@@ -17,7 +17,7 @@ from celeriac.core.errors import ConfigurationError, did_you_mean
 __all__ = ["PREFIXES", "Settings"]
 
 #: Every key that begins with one of these must be a field of :class:`Settings`.
-PREFIXES = ("admin_hide_", "engine_", "inbox_", "limits_", "outbox_", "references_")
+PREFIXES = ("admin_hide_", "engine_", "inbox_", "limits_", "outbox_", "references_", "task_records_")
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Retention = Annotated[float, Meta(gt=0, le=31_622_400)]
@@ -71,6 +71,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     outbox_relay_in_worker: bool = True
     #: Seconds for which it is known that a message has been processed. Defaults to 7 days.
     inbox_retention_seconds: Retention = 604_800.0
+    #: Seconds for which the record of a finished task of Django's framework is kept. Defaults to 30 days.
+    task_records_retention_seconds: Retention = 2_592_000.0
     #: Patterns of names of tasks whose arguments Django's admin does not show. Defaults to [].
     admin_hide_arguments: list[str] = []
 

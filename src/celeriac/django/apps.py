@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import Any
+
 from django.apps import AppConfig
 from django.utils.module_loading import import_string
 
@@ -11,6 +14,9 @@ __all__ = ["CeleriacConfig"]
 
 #: Named and not imported, as it lies above this room.
 _CELERY_SIDE = "celeriac.bridge.django.celery_side.DjangosCelery"
+#: Named and not imported, as they need models.
+_OLD_ROWS = "celeriac.django.old_rows.OldRows"
+_DELETE_RECORDS = "celeriac.django.tasks.old_records.delete_finished_before"
 
 
 class CeleriacConfig(AppConfig):
@@ -24,3 +30,9 @@ class CeleriacConfig(AppConfig):
     def ready(self) -> None:
         self.celery_side = import_string(_CELERY_SIDE)()
         self.celery_side.join()
+
+    @cached_property
+    def old_records(self) -> Any:
+        """What deletes records of tasks that finished long ago, told of each one that has finished."""
+        seconds = self.celery_side.settings().task_records_retention_seconds
+        return import_string(_OLD_ROWS)(import_string(_DELETE_RECORDS), seconds)

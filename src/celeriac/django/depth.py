@@ -23,11 +23,9 @@ class OutboxDepth(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     #: Messages that were refused for good.
     dead: int
-    #: Messages that the asking relay has published; None where no relay asks.
-    relayed: int | None = None
 
 
-def measure(database: str, relayed: int | None = None) -> OutboxDepth:
+def measure(database: str) -> OutboxDepth:
     """Return the numbers of that database."""
     rows = OutboxMessage.objects.using(database)
     found = rows.aggregate(depth=Count("id"), oldest=Min("created"))
@@ -38,5 +36,4 @@ def measure(database: str, relayed: int | None = None) -> OutboxDepth:
         oldest_seconds=0.0 if oldest is None else max(0.0, (timezone.now() - oldest).total_seconds()),
         refused=rows.filter(attempts__gt=0).count(),
         dead=DeadOutboxMessage.objects.using(database).count(),
-        relayed=relayed,
     )

@@ -12,11 +12,14 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.apps import apps
-from django.db import connections, router, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, router
+from django.db.models import Model
 from django.db.models.constants import OnConflict
 from django.utils import timezone
 
 from celeriac.core.errors import ConfigurationError
+from celeriac.django.model_ref import ModelRef
+from celeriac.django.old_rows import delete_first
 
 __all__ = ["Kept", "add", "database", "delete_before", "find", "key_text", "set_result"]
 
@@ -40,8 +43,11 @@ def database(using: str | None = None) -> str:
 
 
 def key_text(*parts: object) -> str:
-    """Return a text of at most 255 characters that is the same for two keys exactly if they are."""
-    text = "/".join(str(part).replace("%", "%25").replace("/", "%2f") for part in parts)
+    """Return a text of at most 255 characters that is the same for two keys exactly if they are.
+
+    A row, or a reference to one, is known by model, primary key and database, whatever its version.
+    """
+    text = "/".join(_part(part).replace("%", "%25").replace("/", "%2f") for part in parts)
     if _PLAIN.fullmatch(text):
         return text
     return f"{text[: _LONGEST - 33]}#{hashlib.sha256(text.encode()).hexdigest()[:32]}"
@@ -79,19 +85,17 @@ def set_result(using: str, consumer: str, key: str, result: str | None) -> None:
 
 
 def delete_before(using: str, moment: datetime, limit: int) -> int:
-    """Delete up to ``limit`` of the entries older than ``moment``; return how many these were.
+    """Delete up to ``limit`` of the entries older than ``moment``; return how many these were."""
+    old = _model()._base_manager.using(using).filter(created__lt=moment)
+    return delete_first(old.order_by("created"), limit)
 
-    Those that somebody else deletes just now are left to them, where the database can tell.
-    """
-    skips = connections[using].features.has_select_for_update_skip_locked
-    with transaction.atomic(using=using):
-        old = _model()._base_manager.using(using).filter(created__lt=moment).order_by("created")
-        if skips:
-            old = old.select_for_update(skip_locked=True)
-        found = list(old.values_list("pk", flat=True)[:limit])
-        if found:
-            _model()._base_manager.using(using).filter(pk__in=found)._raw_delete(using)
-    return len(found)
+
+def _part(part: object) -> str:
+    if isinstance(part, Model) and part.pk is not None:
+        return f"{part._meta.label_lower}:{part.pk}:{part._state.db or DEFAULT_DB_ALIAS}"
+    if isinstance(part, ModelRef):
+        return f"{part.label}:{part.pk}:{part.db}"
+    return str(part)
 
 
 def _model() -> Any:

@@ -9,11 +9,12 @@ from typing import Any
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from celeriac.core.errors import ConfigurationError
-from celeriac.core.outbox import Outgoing
+from celeriac.core.outbox import Outgoing, Told
 from celeriac.django.claims import moment
 from celeriac.django.fast_path import FastPath
 from celeriac.django.models import OutboxMessage
 from celeriac.django.tables import Tables
+from celeriac.django.transaction_end import at_end
 
 __all__ = ["TransactionalOutbox"]
 
@@ -48,6 +49,10 @@ class TransactionalOutbox:
             written = monotonic()
             ids = self._insert(connection, outgoing[start : start + most])
             self._fast_path.expect(connection, ids, written)
+
+    def at_end(self, database: str, told: Told, what: Any) -> None:
+        """Tell of the commit, or of the rollback, of the open transaction or savepoint."""
+        at_end(connections[database], told, what)
 
     def _insert(self, connection: Any, outgoing: Sequence[Outgoing]) -> list[int]:
         """Write the rows with as few statements as tell their ids; return these."""

@@ -21,9 +21,10 @@ from django.apps import apps
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from celeriac.core.errors import ConfigurationError
-from celeriac.core.outbox import Outgoing
+from celeriac.core.outbox import Outgoing, Told
 from celeriac.django.celery_side import CelerySide, Published
 from celeriac.django.models import TaskRecord
+from celeriac.django.transaction_end import at_end
 
 __all__ = ["Published", "PublishedTasks", "TasksMixin", "keep_published"]
 
@@ -106,6 +107,14 @@ class PublishedTasks:
             connection.on_commit(hook)
         else:
             hook()
+
+    def at_end(self, database: str, told: Told, what: Any) -> None:
+        """Outside of transactions that the test has opened it is as if there had been a commit."""
+        connection = connections[database]
+        if _depth(connection) > self._depths[database]:
+            at_end(connection, told, what)
+        else:
+            told(True, [what])
 
     # -- Parts of the above
 

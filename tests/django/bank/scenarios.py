@@ -26,8 +26,9 @@ from django.core.management import call_command  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from celeriac.brokers.connect import open_broker  # noqa: E402
-from celeriac.django import inbox_retention as retention  # noqa: E402
+from celeriac.django import inbox_table  # noqa: E402
 from celeriac.django.models import InboxEntry  # noqa: E402
+from celeriac.django.old_rows import purge as purge_rows  # noqa: E402
 from tests.django.bank import tasks  # noqa: E402
 from tests.django.bank.models import Charge  # noqa: E402
 
@@ -88,7 +89,7 @@ def define(options: dict[str, Any], *, is_async: bool = False) -> bool:
 
 
 def purge(seconds: float) -> int:
-    return retention.purge("default", seconds)
+    return purge_rows(inbox_table.delete_before, "default", seconds)
 
 
 def add_old(number: int, seconds: float) -> None:

@@ -38,3 +38,14 @@ def order(key: str) -> None:
     with transaction.atomic():
         Order.objects.create(name=key)
         ship.delay(key)
+
+
+@app.task(name="number", acks_late=True)
+def number(value: int) -> int:
+    return value
+
+
+@app.task(name="total", acks_late=True)
+def total(numbers: list[int], key: str) -> int:
+    note(key, f"total {sum(numbers)}")
+    return sum(numbers)

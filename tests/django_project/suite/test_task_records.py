@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
-from celery import signals
+from celery import current_app, signals
 from celery.app.task import Context
+from django.apps import apps
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import TestCase, TransactionTestCase, modify_settings
+from django.utils import timezone
 from kombu import Queue
 from parcels import jobs
 
@@ -102,6 +109,69 @@ class Unwritten(TasksMixin, TransactionTestCase):
         assert refused
         result.refresh()
         assert (result.return_value, result.attempts) == (2, 2)
+
+
+class Old(TasksMixin, TransactionTestCase):
+    def setUp(self) -> None:
+        # A worker counts its tasks until it looks for old records; here it begins to count anew.
+        vars(apps.get_app_config("celeriac")).pop("old_records", None)
+
+    def records(self, number: int, days: float, status: str = "SUCCESSFUL", finished: bool = True) -> None:
+        """There are so many more records, of tasks called and finished so many days ago."""
+        moment = timezone.now() - timedelta(days=days)
+        TaskRecord.objects.bulk_create(
+            TaskRecord(
+                id=f"{status} {days} {one}",
+                backend="default",
+                path="parcels.jobs.weigh",
+                queue_name="default",
+                status=status,
+                enqueued_at=moment,
+                finished_at=moment if finished else None,
+            )
+            for one in range(number)
+        )
+
+    def purge(self, *options: str) -> str:
+        out = StringIO()
+        call_command("purge_task_records", *options, stdout=out)
+        return out.getvalue().strip()
+
+    def test_the_command_deletes_what_has_finished_long_ago(self) -> None:
+        self.records(1500, 31)
+        self.records(5, 40, "FAILED")
+        self.records(3, 29)
+        self.records(2, 90, "READY", finished=False)
+        self.records(2, 90, "RUNNING", finished=False)
+        assert self.purge() == "1505 records deleted"
+        assert TaskRecord.objects.count() == 7
+        assert self.purge("--older-than", "86400", "--database", "default") == "3 records deleted"
+        assert self.purge("--older-than", "1") == "0 records deleted"
+
+    def test_workers_delete_old_records_by_and_by(self) -> None:
+        self.records(20, 31)
+        self.records(1, 29)
+        for number in range(12):
+            jobs.weigh.enqueue(number)
+        self.drain()
+        assert sorted(TaskRecord.objects.values_list("path", flat=True)) == ["parcels.jobs.weigh"] * 13
+        assert TaskRecord.objects.filter(pk__startswith="SUCCESSFUL").count() == 1
+
+    def test_the_setting_says_how_old_they_may_become(self) -> None:
+        self.records(20, 2)
+        with patched_setting("task_records_retention_seconds", 86400.0):
+            assert self.purge() == "20 records deleted"
+
+
+@contextmanager
+def patched_setting(name: str, value: Any) -> Iterator[None]:
+    """The project's app has this setting for the time of the block."""
+    conf = current_app.conf
+    conf[name] = value
+    try:
+        yield
+    finally:
+        del conf.changes[name]
 
 
 class Waiting(TestCase):

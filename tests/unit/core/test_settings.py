@@ -32,6 +32,7 @@ DEFAULTS = {
     "outbox_dead_retention_seconds": 2_592_000.0,
     "outbox_relay_in_worker": True,
     "inbox_retention_seconds": 604_800.0,
+    "task_records_retention_seconds": 2_592_000.0,
     "references_forbidden": ("sessions.session", "authtoken.token"),
     "admin_hide_arguments": [],
 }

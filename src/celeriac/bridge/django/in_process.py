@@ -10,6 +10,7 @@ from celery import states
 from celery.app.trace import trace_task
 from kombu.serialization import prepare_accept_content
 
+from celeriac.bridge.kept_chords import ChordTeller
 from celeriac.bridge.outgoing import Departures
 from celeriac.bridge.requests import stock_request
 from celeriac.bridge.wire import Delivered, decode
@@ -72,6 +73,10 @@ def read(app: Any, outgoing: Outgoing) -> Published:
 
 def run(app: Any, outgoing: Outgoing) -> BaseException | None:
     """Run the task; return what it has failed with for good."""
+    refused: list[str] = []
+    [outgoing] = ChordTeller(app).told([outgoing], lambda _place, reason: refused.append(reason))
+    if refused:
+        return ConfigurationError(refused[0])
     delivered = _decode(app, outgoing)
     app.loader.import_default_modules()
     if delivered.task not in app.tasks:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from celery.exceptions import Ignore
 from celery.utils.log import get_logger
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 from kombu.exceptions import EncodeError
 from kombu.utils.json import dumps, loads
 
@@ -20,7 +20,7 @@ from celeriac.bridge.django.step import Proceed, TaskCall
 from celeriac.core.errors import AlreadyDone, ConfigurationError, KeyReused
 from celeriac.django import inbox_table
 from celeriac.django.inbox import doing
-from celeriac.django.inbox_retention import Retention
+from celeriac.django.old_rows import OldRows
 from celeriac.limits.arguments import Signature, fingerprint
 
 __all__ = ["inbox_step", "options_of_inbox"]
@@ -109,7 +109,7 @@ class InboxStep:
                 raise
             return _retry_transaction(call, error, begun=outcome.begun)
         if outcome.first:
-            self._forget_old(entry.database)
+            self._old_entries.added(entry.database)
         if outcome.ignored is not None:
             raise outcome.ignored
         return outcome.value
@@ -189,15 +189,9 @@ class InboxStep:
         except ConfigurationError:
             return ""  # arguments that are no plain data cannot be compared
 
-    def _forget_old(self, database: str) -> None:
-        try:
-            self._retention.added(database)
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("old entries of the inbox could not be deleted: %s", error)
-
     @cached_property
-    def _retention(self) -> Retention:
-        return Retention(read_settings(self._app).inbox_retention_seconds)
+    def _old_entries(self) -> OldRows:
+        return OldRows(inbox_table.delete_before, read_settings(self._app).inbox_retention_seconds)
 
 
 def _given_key(task: Any) -> Any:

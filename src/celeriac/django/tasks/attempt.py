@@ -16,6 +16,7 @@ from traceback import format_exception
 from typing import Any, Final
 
 import msgspec
+from django.apps import apps
 from django.db import Error as DatabaseError
 from django.db import transaction
 from django.utils import timezone
@@ -73,6 +74,13 @@ def run_attempt(record_id: str, attempts: int, worker_id: str) -> Failed | Retry
         record = _claim(record_id, attempts, worker_id)
     if record is None:
         return None
+    outcome = _run_claimed(record)
+    if not isinstance(outcome, Retrying):
+        apps.get_app_config("celeriac").old_records.added(database())
+    return outcome
+
+
+def _run_claimed(record: TaskRecord) -> Failed | Retrying | None:
     try:
         task = task_of(record)
     except Exception as error:  # the module's own; the task cannot be started, and so has failed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from celeriac.django.tasks.framework import InvalidTask, Task, task_backends
 
@@ -13,6 +13,9 @@ __all__ = ["Backoff", "CeleriacTask", "check_declaration", "task"]
 #: Seconds until the next attempt, or what computes them from the exception and the TaskResult so far;
 #: None ends the attempts.
 Backoff = float | Callable[[BaseException, Any], float | None]
+
+#: What a Task of the framework has no defaults for before Django 6.1.
+_UNSAID: Final = {"priority": 0, "queue_name": "default", "run_after": None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ def task(function: Callable[..., Any] | None = None, *, backend: str = "default"
     """The framework's decorator ``task``, which in Django 6.0 takes no options of a backend's."""
 
     def wrapper(function: Callable[..., Any]) -> Any:
-        return task_backends[backend].task_class(func=function, backend=backend, **options)
+        return task_backends[backend].task_class(func=function, backend=backend, **_UNSAID | options)
 
     return wrapper if function is None else wrapper(function)
 

@@ -111,3 +111,28 @@ def count(order: Order) -> None:
 @shared_task(unique=True)
 def once(order: Order, *_: Any) -> int:
     return order.pk
+
+
+def _add_to_total(order: Order) -> int:
+    Order.objects.filter(pk=order.pk).update(total=models.F("total") + 1)
+    return order.pk
+
+
+@shared_task(idempotent=True)
+def add_once_per_message(order: Order) -> int:
+    return _add_to_total(order)
+
+
+@shared_task(idempotency_key="order")
+def add_once_per_order(order: Order, *_: Any) -> int:
+    return _add_to_total(order)
+
+
+@shared_task(idempotency_key=lambda order, *_: order)
+def add_once_per_row(order: Order, *_: Any) -> int:
+    return _add_to_total(order)
+
+
+@shared_task(idempotency_key="note")
+def add_once_per_note(orders: list[Order], note: str) -> int:
+    return sum(map(_add_to_total, orders))

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 
 from celeriac.core.settings import Settings
 from celeriac.django import inbox_table
-from celeriac.django.inbox_retention import purge
+from celeriac.django.old_rows import purge
 
 __all__ = ["Command"]
 
@@ -26,5 +26,5 @@ class Command(BaseCommand):
         if seconds is None:
             kept = Settings().inbox_retention_seconds
             seconds = float(getattr(settings, "CELERY_INBOX_RETENTION_SECONDS", kept))
-        deleted = purge(inbox_table.database(options["database"]), seconds)
+        deleted = purge(inbox_table.delete_before, inbox_table.database(options["database"]), seconds)
         self.stdout.write(f"{deleted} entries deleted")
