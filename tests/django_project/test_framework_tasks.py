@@ -112,6 +112,95 @@ def test_effects_of_an_atomic_task_are_there_once_though_its_worker_died(site: D
     assert states(site) == [["SUCCESSFUL", 1, 2, [_LOST]]]
 
 
+_LEFT = (
+    "from django.db import transaction",
+    "from celery import current_app as app",
+    "from celeriac.brokers.connect import open_broker",
+    "from celeriac.django.models import OutboxMessage as M, TaskRecord as R",
+    "from parcels import jobs",
+    "def left():",
+    "    broker = open_broker(app.conf.broker_url)",
+    "    found = broker.stats(['celery'])['celery']",
+    "    broker.close()",
+    "    return R.objects.count(), M.objects.count(), found.ready + found.delayed",
+)
+
+
+def outcome(site: DjangoSite, *lines: str) -> list[str]:
+    """How many records, messages in the outbox and messages at the broker there are, wherever asked."""
+    return site.shell(*_LEFT, *lines).splitlines()
+
+
+def test_a_call_and_its_record_are_committed_together(tmp_path: Path) -> None:
+    site = DjangoSite(tmp_path)
+    site.manage("migrate", "-v", "0")
+    assert outcome(
+        site,
+        "with transaction.atomic():",
+        "    jobs.weigh.enqueue(1)",
+        "    print(*left())",
+        "print(*left())",
+    ) == ["1 1 0", "1 0 1"]
+
+
+@pytest.mark.parametrize("outbox", ["on", "off"])
+def test_a_call_that_is_rolled_back_leaves_nothing(tmp_path: Path, outbox: str) -> None:
+    site = DjangoSite(tmp_path, OUTBOX=outbox)
+    site.manage("migrate", "-v", "0")
+    assert outcome(
+        site,
+        "with transaction.atomic():",
+        "    jobs.weigh.enqueue(1)",
+        "    transaction.set_rollback(True)",
+        "print(*left())",
+        "with transaction.atomic():",
+        "    with transaction.atomic():",
+        "        jobs.weigh.enqueue(1)",
+        "        transaction.set_rollback(True)",
+        "    jobs.weigh.enqueue(2)",
+        "print(*left())",
+    ) == ["0 0 0", "1 0 1"]
+    with site.worker("-c", "1"):
+        wait_finished(site)
+    assert site.lines("weighed") == ["2"]
+
+
+def test_a_call_runs_whose_process_was_killed_right_after_its_commit(tmp_path: Path) -> None:
+    site = DjangoSite(tmp_path)
+    site.manage("migrate", "-v", "0")
+    site.manage(
+        *("shell", "-v", "0", "-c"),
+        "import os, signal\n"
+        "from django.db import transaction\n"
+        "from parcels import jobs\n"
+        "with transaction.atomic():\n"
+        "    transaction.on_commit(lambda: os.kill(os.getpid(), signal.SIGKILL))\n"
+        "    jobs.weigh.enqueue(3)",
+        fails=True,
+    )
+    with site.worker("-c", "1"):
+        wait_finished(site)
+    assert states(site) == [["SUCCESSFUL", 6, 1, []]]
+    assert site.lines("weighed") == ["3"]
+
+
+def test_the_next_attempt_is_committed_with_the_failure(tmp_path: Path) -> None:
+    """A worker whose attempt has failed keeps the next one in the transaction that says so."""
+    site = DjangoSite(tmp_path)
+    site.manage("migrate", "-v", "0")
+    assert outcome(
+        site,
+        "from celeriac.django.tasks.attempt import run_attempt",
+        "call = jobs.flaky.enqueue(9)",
+        "print(*left())",
+        "with transaction.atomic():",
+        "    run_attempt(call.id, 0, 'here')",
+        "    print(*left())",
+        "    transaction.set_rollback(True)",
+        "print(*left())",
+    ) == ["1 0 1", "1 1 1", "1 0 1"]
+
+
 def test_a_warm_shutdown_lets_the_attempt_finish(site: DjangoSite) -> None:
     enqueue(site, "wait_for_go.enqueue()")
     with site.worker("-c", "1") as worker:

@@ -16,6 +16,7 @@ NEWER = ROOT / ".venv-django" / "bin" / "python"
 SUITE = Path(__file__).with_name("suite")
 
 
+@pytest.mark.timeout(600)  # it is two hundred tests, which share a busy machine with others
 @pytest.mark.parametrize("newer", [False, True], ids=["this Django", "newest Django"])
 def test_the_suite_passes(newer: bool, tmp_path: Path) -> None:
     if newer and not NEWER.exists():

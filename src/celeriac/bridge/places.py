@@ -50,8 +50,9 @@ class TaskPlaces:
         """Return the place of the message, and the options of the call without those that say so.
 
         What takes a running task's place, as a retry does, is sent at once: the task's own transaction
-        is about to be rolled back.
+        is about to be rolled back. A call that itself says ``outbox=True`` knows better.
         """
+        waits = options.get("outbox") is True
         rule = self._rules.get(name)
         if rule is not None:
             given = {"outbox": rule.outbox, "ordering_key": rule.ordering_key, **options}
@@ -59,6 +60,6 @@ class TaskPlaces:
                 given["ordering_key"] = given["ordering_key"](*(args or ()), **(kwargs or {}))
             options = given
         place, others = placing_of(options)
-        if others.get("retries") or others.get("replaced_task_nesting"):
+        if not waits and (others.get("retries") or others.get("replaced_task_nesting")):
             place = Place(place.using, outbox=False)
         return place, others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ import msgspec
 from celeriac.core.outbox import Outbox, Outgoing
 from celeriac.core.settings import Settings
 
-__all__ = ["CelerySide", "Published", "TaskCall"]
+__all__ = ["CelerySide", "Letter", "Published", "TaskCall"]
 
 
 class TaskCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +46,22 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     due: float | None = None
 
 
+class Letter(msgspec.Struct, frozen=True, kw_only=True):
+    """A dead letter of the broker; what its message does not say is None."""
+
+    id: str
+    task: str | None
+    task_id: str | None
+    #: As the producer chose to show them.
+    args: str | None
+    kwargs: str | None
+    queue: str
+    reason: str
+    deliveries: int
+    #: Unix seconds.
+    died: float
+
+
 class CelerySide(Protocol):
     """Made once, when Django has imported all models."""
 
@@ -62,6 +79,21 @@ class CelerySide(Protocol):
 
     def tell(self, payload: bytes) -> tuple[str | None, str | None]:
         """Return what a message says of its arguments, as its producer chose to show them."""
+        ...
+
+    def dead_letters(self, offset: int, limit: int) -> list[Letter]:
+        """Return so many of the broker's dead letters, the latest first, without the first ``offset``.
+
+        Raises :class:`~celeriac.core.errors.CeleriacError`, as the next two do, if that cannot be done.
+        """
+        ...
+
+    def retry_dead(self, ids: Sequence[str]) -> int:
+        """Put dead letters back into their queues; return how many were there."""
+        ...
+
+    def drop_dead(self, ids: Sequence[str]) -> int:
+        """Drop dead letters; return how many were there."""
         ...
 
     def keeping(self, outbox: Outbox) -> AbstractContextManager[None]:

@@ -60,7 +60,8 @@ def send_call(app: Any, call: TaskCall) -> None:
         "priority": celery_priority(app, queue, call.priority),
     }
     if getattr(app, "departures", None) is not None:
-        run_task.apply_async(**options, using=call.database)
+        # Also of a further attempt, whose record is committed with it.
+        run_task.apply_async(**options, using=call.database, outbox=True)
     else:
         transaction.on_commit(partial(run_task.apply_async, **options), using=call.database)
 

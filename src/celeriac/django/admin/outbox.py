@@ -6,13 +6,13 @@ from typing import Any
 
 from django.apps import apps
 from django.contrib import admin, messages
-from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from celeriac.django.admin.arguments import shown_text
 from celeriac.django.admin.read_only import ReadOnlyAdmin
 from celeriac.django.models import DeadOutboxMessage, OutboxMessage
+from celeriac.django.replay import replay
 
 __all__ = ["DeadOutboxMessageAdmin", "OutboxMessageAdmin"]
 
@@ -49,22 +49,6 @@ class DeadOutboxMessageAdmin(_StoredMessageAdmin):
 
     @admin.action(description=_("Send the selected messages again"), permissions=["replay"])
     def replay(self, request: Any, dead: Any) -> None:
-        count = _put_back(dead)
+        count = replay(dead.db, list(dead.values_list("pk", flat=True)))
         text = ngettext("%d message is in the outbox again.", "%d messages are in the outbox again.", count)
         self.message_user(request, text % count, messages.SUCCESS)
-
-
-def _put_back(dead: Any) -> int:
-    """Move the dead messages to the end of the outbox, byte for byte; return how many."""
-    names = [field.name for field in DeadOutboxMessage._meta.fields if field.name not in _ANEW]
-    with transaction.atomic(using=dead.db):
-        rows = list(dead.select_for_update().order_by("id"))
-        OutboxMessage.objects.using(dead.db).bulk_create(
-            OutboxMessage(**{name: getattr(row, name) for name in names}) for row in rows
-        )
-        DeadOutboxMessage.objects.using(dead.db).filter(pk__in=[row.pk for row in rows]).delete()
-    return len(rows)
-
-
-#: What a message that is sent again has no more.
-_ANEW = frozenset({"id", "attempts", "error", "died"})

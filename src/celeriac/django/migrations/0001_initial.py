@@ -12,6 +12,26 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="DeadLetter",
+            fields=[
+                (
+                    "id",
+                    models.CharField(max_length=255, primary_key=True, serialize=False, verbose_name="id"),
+                ),
+            ],
+            options={
+                "verbose_name": "dead letter of the broker",
+                "verbose_name_plural": "dead letters of the broker",
+                "permissions": (
+                    ("retry_deadletter", "Can put dead letters back into their queues"),
+                    ("drop_deadletter", "Can drop dead letters"),
+                ),
+                "managed": False,
+                "default_permissions": ("view",),
+                "base_manager_name": "objects",
+            },
+        ),
+        migrations.CreateModel(
             name="DeadOutboxMessage",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
