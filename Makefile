@@ -34,8 +34,8 @@ chaos: $(READY) $(SERVERS) ## Kill workers a thousand times, at every named step
 soak: $(READY) $(SERVERS) ## Run workers under a mixed load for half an hour, and see whether anything grows
 	$(BIN)/python -m tests.soak --json benchmarks/results/soak.json $(ARGS)
 
-crash-matrix: $(READY) $(SERVERS) ## Kill producers and relays of an outbox at every step, on all databases; ARGS='--runs 10'
-	$(BIN)/python -m tests.django.crash_matrix --json benchmarks/results/crash-matrix.json $(ARGS)
+crash-matrix: $(READY) $(SERVERS) ## Kill producers, relays and workers of a Django project at every step; ARGS='--runs 10'
+	$(BIN)/python -m tests.django.matrix --json benchmarks/results/crash-matrix.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py
