@@ -29,17 +29,29 @@ class Trap:
     delay: float = 0.0
 
 
+class _Thread(threading.local):
+    commits = ""
+
+
 class Traps:
     """A folder in which a file named like a step is a trap."""
 
     def __init__(self, folder: Path, ledger: Ledger) -> None:
         #: What this process is: the first word of its steps.
         self.role = ""
-        #: What the next commit of this process commits, if it is one to die at.
-        self.commits = ""
+        self._thread = _Thread()
         self._folder = str(folder)
         self._ledger = ledger
         self._seen: Counter[int] = Counter()
+
+    @property
+    def commits(self) -> str:
+        """What the next commit of this thread commits, if it is one to die at."""
+        return self._thread.commits
+
+    @commits.setter
+    def commits(self, what: str) -> None:
+        self._thread.commits = what
 
     def lay(self, step: str, trap: Trap) -> None:
         """Let the first process that reaches the step that often die there."""
