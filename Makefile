@@ -9,6 +9,8 @@ SERVERS := $(VENV)/.servers
 JOBS ?= 3
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
+# Other ways to call a task in a transaction, likewise.
+RIVALS := .venv-outbox
 # A second Python for tests on the newest Django, where there is one.
 NEWER := .venv-django
 NEWER_PYTHON = $(firstword $(shell for python in python3.14 python3.13 python3.12 $$HOME/.pyenv/versions/3.1[2-4]*/bin/python; do \
@@ -34,8 +36,8 @@ chaos: $(READY) $(SERVERS) ## Kill workers a thousand times, at every named step
 soak: $(READY) $(SERVERS) ## Run workers under a mixed load for half an hour, and see whether anything grows
 	$(BIN)/python -m tests.soak --json benchmarks/results/soak.json $(ARGS)
 
-crash-matrix: $(READY) $(SERVERS) ## Kill producers and relays of an outbox at every step, on all databases; ARGS='--runs 10'
-	$(BIN)/python -m tests.django.crash_matrix --json benchmarks/results/crash-matrix.json $(ARGS)
+crash-matrix: $(READY) $(SERVERS) $(RIVALS)/.ready ## Kill producers, relays and workers of a Django project at every step; ARGS='--runs 10'
+	$(BIN)/python -m tests.django.matrix --json benchmarks/results/crash-matrix.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py
@@ -78,7 +80,7 @@ lock: ## Renew both lock files from pyproject.toml (needs uv)
 	    -o benchmarks/requirements.lock
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) $(PEERS) $(NEWER) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(RIVALS) $(NEWER) .mypy_cache .ruff_cache .pytest_cache
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Celeriac needs Python 3.11 or newer")'
@@ -105,6 +107,11 @@ $(PEERS)/.ready: $(READY) benchmarks/requirements.lock
 	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --upgrade \
 	    --target $(PEERS)/celeriac -e .
+	@touch $@
+
+$(RIVALS)/.ready: benchmarks/outbox-requirements.lock
+	$(PYTHON) -m venv $(RIVALS)
+	$(RIVALS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r benchmarks/outbox-requirements.lock
 	@touch $@
 
 # Debian's servers and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.

@@ -1,7 +1,4 @@
-"""A process that commits orders and their calls, and is killed where a failpoint says.
-
-``python -m tests.django.producer ORDERS ROLLBACK_EVERY``, with ``FAILPOINT=name:number``.
-"""
+"""A process that commits orders and calls: ``python -m tests.django.producer ORDERS ROLLBACK_EVERY``."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import sys
 
 import django
 
-from tests.django.failpoints import commit_follows, install, reach
 from tests.django.shop.celery import app, note, ship
 
 django.setup()
@@ -21,19 +17,14 @@ from tests.django.shop.models import Order  # noqa: E402
 
 def main(orders: int, rollback_every: int) -> None:
     app.finalize()
-    install()
     for number in range(orders):
         key = f"order-{number}"
         try:
             with transaction.atomic():
                 Order.objects.create(name=key)
-                reach("before insert")
-                transaction.on_commit(lambda: reach("after commit"))  # before what publishes the call
                 ship.apply_async((key,), ordering_key="all")
-                reach("after insert")
                 if rollback_every and number % rollback_every == rollback_every - 1:
                     raise ZeroDivisionError
-                commit_follows()
         except ZeroDivisionError:
             note(key, "rolled back")
     note("", "producer done")

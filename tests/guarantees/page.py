@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.chaos.campaign import STEPS
+from tests.guarantees.matrix import matrix_tables
 from tests.guarantees.runs import Chaos, Runs, Setting, Simulation, Soak
+from tests.guarantees.table import table
 
 __all__ = ["DOCUMENT", "filled_in", "text"]
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "guarantees.md"
-_BEGIN, _END = "<!-- last runs: begin -->", "<!-- last runs: end -->"
+_RUNS = ("<!-- last runs: begin -->", "<!-- last runs: end -->")
+_MATRIX = ("<!-- crash matrix: begin -->", "<!-- crash matrix: end -->")
 _NOT_YET = "not yet"
 
 #: What befalls whom; which promise it puts to the test; its names in the campaign and in the simulation.
@@ -67,11 +70,15 @@ _FAULTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 
 def filled_in(document: str, runs: Runs) -> str:
     """Return the document with what stands between its markers replaced."""
-    head, begin, rest = document.partition(_BEGIN)
-    _, end, tail = rest.partition(_END)
+    return _replaced(_replaced(document, _RUNS, text(runs)), _MATRIX, matrix_tables(runs.matrix))
+
+
+def _replaced(document: str, markers: tuple[str, str], figures: str) -> str:
+    head, begin, rest = document.partition(markers[0])
+    _, end, tail = rest.partition(markers[1])
     if not begin or not end:
-        raise ValueError(f"the document lacks {_BEGIN} or {_END}")
-    return f"{head}{begin}\n\n{text(runs)}\n\n{end}{tail}"
+        raise ValueError(f"the document lacks {markers[0]} or {markers[1]}")
+    return f"{head}{begin}\n\n{figures}\n\n{end}{tail}"
 
 
 def text(runs: Runs) -> str:
@@ -85,7 +92,7 @@ def _totals(runs: Runs) -> str:
         *("lost", "repeated beyond it", "stuck", "unexpected"),
     )
     rows = [*_chaos_totals(runs), _simulation_total(runs.simulation), *_soak_totals(runs)]
-    return _table(headings, rows)
+    return table(headings, rows)
 
 
 def _chaos_totals(runs: Runs) -> Iterator[list[str]]:
@@ -128,7 +135,7 @@ def _faults(runs: Runs) -> str:
     for fault, guarantee, met, injected in _FAULTS:
         cells = [_met(chaos, met) for chaos in runs.chaos.values()]
         rows.append([fault, guarantee, *cells, _injected(runs.simulation, injected)])
-    return _table(headings, rows)
+    return table(headings, rows)
 
 
 def _met(chaos: Chaos | None, fault: str) -> str:
@@ -154,7 +161,7 @@ def _steps(runs: Runs) -> str:
         for broker, chaos in runs.chaos.items()
         if chaos is not None
     ]
-    return _table(headings, rows)
+    return table(headings, rows)
 
 
 def _growth(runs: Runs) -> str:
@@ -173,7 +180,7 @@ def _growth(runs: Runs) -> str:
     for broker, soak in runs.soak.items():
         if soak is not None:
             rows += list(_worst(broker, soak))
-    return _table(headings, rows)
+    return table(headings, rows)
 
 
 def _worst(broker: str, soak: Soak) -> Iterator[list[str]]:
@@ -191,9 +198,3 @@ def _worst(broker: str, soak: Soak) -> Iterator[list[str]]:
 
 def _made(setting: Setting) -> str:
     return f"{setting.date[:10]}, commit {setting.commit}"
-
-
-def _table(headings: Iterable[str], rows: Iterable[list[str]]) -> str:
-    named = list(headings)
-    lines = [named, ["---"] * len(named), *(row + [""] * (len(named) - len(row)) for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from tests.guarantees.matrix import Matrix
 from tests.soak.trend import Finding
 
 __all__ = ["RESULTS", "Chaos", "Runs", "Setting", "Simulation", "Soak"]
@@ -92,6 +93,7 @@ class Runs(msgspec.Struct):
     chaos: dict[str, Chaos | None]
     soak: dict[str, Soak | None]
     simulation: Simulation | None
+    matrix: Matrix | None
 
     @classmethod
     def read(cls, folder: Path = RESULTS) -> Runs:
@@ -106,6 +108,7 @@ class Runs(msgspec.Struct):
                 "SQLite": _read(folder / "soak-sqlite.json", Soak),
             },
             _read(folder / "simulation.json", Simulation),
+            _read(folder / "crash-matrix.json", Matrix),
         )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.tripwires import FAULTS
+from tests.guarantees.matrix import matrix_tables
 from tests.guarantees.page import DOCUMENT, filled_in, text
 from tests.guarantees.runs import RESULTS, Runs
 
@@ -62,6 +63,31 @@ def test_a_broken_promise_shows(folder: Path) -> None:
     assert row.endswith("| 7 | 1 | 2 | 0 | 0 |")
     assert next(line for line in page.splitlines() if "virtual time" in line).endswith("| 0 | 0 | 0 | 1 |")
     assert page.count("**broken**") > len(FAULTS)
+
+
+def cell(kind: str = "celeriac", **figures: int) -> dict[str, Any]:
+    """What the crash matrix writes down of a cell with one step."""
+    nothing = dict.fromkeys(("runs", "committed", "repeated", "lost", "not_once", "orphans", "inversions"), 0)
+    place = {"kind": kind, "database": "postgres", "broker": "rabbitmq", "relay": "own", "seed": 1}
+    made = {"date": "2026-11-23T00:00:00", "commit": "abc", "dead": [], "missed": []}
+    return {**place, **made, "steps": {"relay claimed": nothing | figures}}
+
+
+def test_the_crash_matrix_adds_its_seeds_up_and_shows_what_was_broken(folder: Path) -> None:
+    file = folder / "crash-matrix.json"
+    assert "not yet" in matrix_tables(Runs.read(folder).matrix)
+    cells = [
+        cell(runs=3, committed=5),
+        cell(runs=4, committed=1) | {"seed": 2},
+        cell("delay", runs=9, lost=2),
+    ]
+    file.write_text(json.dumps({"cells": cells}))
+    page = matrix_tables(Runs.read(folder).matrix)
+    assert "| PostgreSQL | RabbitMQ | 2026-11-23, commit abc | 1, 2 | 7 | 6 | 0 | 0 | 0 | 0 | 0 |" in page
+    assert "| relay claimed |  | 7 | kept |" in page
+    assert "| `.delay()` in the transaction | 2026-11-23, commit abc | 9 | 0 | 0 | 2 | 0 | 0 | 0 |" in page
+    file.write_text(json.dumps({"cells": [cell(runs=3, not_once=1)]}))
+    assert "| relay claimed |  | 3 | **broken** |" in matrix_tables(Runs.read(folder).matrix)
 
 
 def test_a_document_without_markers_is_refused() -> None:
