@@ -31,6 +31,7 @@ _MARK = b'{"x-celeriac-deliveries":'
 _SEND_CHUNK = 1000
 _CLAIM_MAX = 4000  # Lua's unpack() takes some 8,000 values
 _ORDERS_KEPT = 256
+_LISTS_KEPT = 10_000
 
 
 class _Source(NamedTuple):
@@ -71,6 +72,8 @@ class RedisBroker:
         self._doubtful: list[str] = []
         self._sources_of: dict[tuple[str, ...], list[_Source]] = {}
         self._doorbell: Doorbell | None = None
+        #: The list of each queue and priority that messages were sent to.
+        self._lists: dict[tuple[str, int], str] = {}
 
     @classmethod
     def from_options(cls, url: str, options: Mapping[str, Any]) -> RedisBroker:
@@ -238,8 +241,14 @@ class RedisBroker:
         return [(member, float(due)) for member, due in found]
 
     def _key(self, message: Message) -> str:
-        step = self._steps[bisect(self._steps, message.priority) - 1]
-        return self._list(message.queue, step)
+        where = message.queue, message.priority
+        key = self._lists.get(where)
+        if key is None:
+            if len(self._lists) >= _LISTS_KEPT:
+                self._lists.clear()
+            step = self._steps[bisect(self._steps, message.priority) - 1]
+            key = self._lists[where] = self._list(message.queue, step)
+        return key
 
     def _list(self, queue: str, step: int) -> str:
         return f"{self._prefix}{queue}{self._separator}{step}" if step else f"{self._prefix}{queue}"
