@@ -14,6 +14,7 @@ from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ _MARK = b'{"x-celeriac-deliveries":'
 _SEND_CHUNK = 1000
 _CLAIM_MAX = 4000  # Lua's unpack() takes some 8,000 values
 _ORDERS_KEPT = 256
-_LISTS_KEPT = 10_000
+_destination = attrgetter("queue", "priority")
 
 
 class _Source(NamedTuple):
@@ -72,8 +73,6 @@ class RedisBroker:
         self._doubtful: list[str] = []
         self._sources_of: dict[tuple[str, ...], list[_Source]] = {}
         self._doorbell: Doorbell | None = None
-        #: The list of each queue and priority that messages were sent to.
-        self._lists: dict[tuple[str, int], str] = {}
 
     @classmethod
     def from_options(cls, url: str, options: Mapping[str, Any]) -> RedisBroker:
@@ -94,8 +93,9 @@ class RedisBroker:
             if len(messages) == 1:
                 self._pusher.push(self._key(messages[0]), (messages[0].payload,))
                 return
-            for key, group in groupby(messages, self._key):
-                payloads = [message.payload for message in group]
+            for _, group in groupby(messages, _destination):
+                together = list(group)
+                key, payloads = self._key(together[0]), [message.payload for message in together]
                 for start in range(0, len(payloads), _SEND_CHUNK):
                     self._pusher.push(key, payloads[start : start + _SEND_CHUNK])
 
@@ -241,14 +241,8 @@ class RedisBroker:
         return [(member, float(due)) for member, due in found]
 
     def _key(self, message: Message) -> str:
-        where = message.queue, message.priority
-        key = self._lists.get(where)
-        if key is None:
-            if len(self._lists) >= _LISTS_KEPT:
-                self._lists.clear()
-            step = self._steps[bisect(self._steps, message.priority) - 1]
-            key = self._lists[where] = self._list(message.queue, step)
-        return key
+        step = self._steps[bisect(self._steps, message.priority) - 1]
+        return self._list(message.queue, step)
 
     def _list(self, queue: str, step: int) -> str:
         return f"{self._prefix}{queue}{self._separator}{step}" if step else f"{self._prefix}{queue}"
