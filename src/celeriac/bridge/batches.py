@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager
 from time import monotonic
 from typing import Any, Final
 
-import msgspec
-
 from celeriac.core.message import Message
 
 __all__ = ["MOST_MESSAGES", "Batch", "BatchScope", "Batches", "Send"]
@@ -25,11 +23,6 @@ MOST_BYTES: Final = 1 << 22
 PATIENCE: Final = 0.5
 
 
-class _Waiting(msgspec.Struct, frozen=True):
-    message: Message
-    published: Callable[[], None] | None
-
-
 class Batch:
     """Messages in their order, sent whenever there are many and in the end.
 
@@ -42,7 +35,9 @@ class Batch:
         self.whole = whole
         self.thread = threading.get_ident()
         self._send = send
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[Message] = []
+        #: Called after the messages have been sent.
+        self._to_tell: list[Callable[[], None]] = []
         self._followers: dict[tuple[Settle, Settle], list[Any]] = {}
         self._bytes = 0
         self._policy: dict[str, Any] | None = None
@@ -58,9 +53,12 @@ class Batch:
         if self._waiting and retry_policy != self._policy:
             self.flush()
         self._policy = retry_policy
-        self._waiting.append(_Waiting(message, published))
+        self._waiting.append(message)
+        if published is not None:
+            self._to_tell.append(published)
         self._bytes += len(message.payload)
-        if self._comes_slowly() or len(self._waiting) >= MOST_MESSAGES or self._bytes >= MOST_BYTES:
+        is_full = len(self._waiting) >= MOST_MESSAGES or self._bytes >= MOST_BYTES
+        if is_full or (not self.whole and self._comes_slowly()):
             self.flush()
 
     def follow(self, sent: Settle, dropped: Settle, what: Any) -> None:
@@ -73,28 +71,29 @@ class Batch:
     def flush(self) -> None:
         """All messages are sent in one call; if this raises, none of them is sent again."""
         waiting, self._waiting, self._bytes = self._waiting, [], 0
+        to_tell, self._to_tell = self._to_tell, []
         if waiting:
             try:
-                self._send([one.message for one in waiting], self._policy)
+                self._send(waiting, self._policy)
             except BaseException:  # none of the messages is kept here
                 self.drop()
                 raise
-            for one in waiting:
-                if one.published is not None:
-                    one.published()
+            for published in to_tell:
+                published()
         followers, self._followers = self._followers, {}
         for (sent, _), followed in followers.items():
             sent(followed)
 
     def drop(self) -> None:
         """Nothing that waits is sent any more."""
-        self._waiting, followers, self._followers = [], self._followers, {}
+        self._waiting, self._to_tell = [], []
+        followers, self._followers = self._followers, {}
         for (_, dropped), followed in followers.items():
             dropped(followed)
 
     def _comes_slowly(self) -> bool:
         before, self._added_at = self._added_at, monotonic()
-        return not self.whole and self._added_at - before >= PATIENCE
+        return self._added_at - before >= PATIENCE
 
 
 class Batches:

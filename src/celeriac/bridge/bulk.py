@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Final, overload
 
-from celery.app.task import Task
-
 from celeriac.bridge.batches import Batch
+from celeriac.bridge.direct_calls import is_ordinary, merged_options
 from celeriac.bridge.reservations import Call
-from celeriac.bridge.wrapped import calls_are_wrapped
 
 __all__ = ["SentTasks", "call_many"]
 
@@ -65,7 +63,7 @@ def call_many(
 
     What is not plain goes through the task's own ``apply_async`` with the producer of the batch.
     """
-    merged = _options(task, options)
+    merged = merged_options(task, options)
     plain_calls = app.amqp.plain_calls
     check = task.__header__ if task.typing and hasattr(task, "__header__") else None
 
@@ -86,7 +84,8 @@ def call_many(
     template = None
     for number, (args, kwargs) in enumerate(calls):
         if number % _DECIDE_EVERY == 0:
-            ordinary = _is_ordinary(app, task) and not _says_more(app, task, options)
+            ordinary = is_ordinary(task) and not app.conf.task_always_eager
+            ordinary = ordinary and not app.places.concern(task.name, options)
             template = plain_calls.template_for(task.name, merged) if ordinary else None
         prepared = None
         # The first call is checked by Celery, for what is wrong with all of them.
@@ -103,29 +102,3 @@ def call_many(
         if parent is not None:
             parent.add_trail(sent[-1])
     return sent
-
-
-def _says_more(app: Any, task: Any, options: dict[str, Any]) -> bool:
-    """Whether the call is more than a message: unique, or with a place in an outbox of its own."""
-    return "unique" in options or app.places.concern(task.name, options)
-
-
-def _options(task: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """What ``Task.apply_async`` makes of them."""
-    merged = {**task._get_exec_options(), **options, "task_type": task}
-    merged.setdefault("ignore_result", task.ignore_result)
-    merged.setdefault("shadow", None)
-    return merged
-
-
-def _is_ordinary(app: Any, task: Any) -> bool:
-    """Whether publishing the task is nothing but ``app.send_task`` with its arguments."""
-    kind = type(task)
-    return (
-        kind.apply_async is Task.apply_async
-        and not calls_are_wrapped()
-        and kind.shadow_name is Task.shadow_name
-        and not task.__v2_compat__
-        and getattr(task, "_dump_pydantic_arguments", None) is None
-        and not app.conf.task_always_eager
-    )

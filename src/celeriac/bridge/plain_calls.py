@@ -7,10 +7,10 @@ and whatever is unusual is not plain and goes through Celery's ``send_task``.
 
 from __future__ import annotations
 
-import binascii
 import json
 import os
 import threading
+from binascii import b2a_base64
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, Final
@@ -22,15 +22,15 @@ from celery.app.routes import MapRoute
 from celery.backends.base import Backend
 from celery.utils.functional import maybe_list
 from kombu.serialization import registry
-from kombu.utils.json import JSONEncoder
 from kombu.utils.json import dumps as kombu_dumps
 
 from celeriac.bridge.argsrepr import short_repr
+from celeriac.bridge.body import encode_body
 from celeriac.bridge.installed_celery import UNSAID_IGNORE_RESULT
-from celeriac.bridge.template import Template, cut_template, fresh_id, new_blanks
+from celeriac.bridge.template import Ids, Template, cut_template, new_blanks
 from celeriac.core.message import Message
 
-__all__ = ["PlainCalls", "Prepared"]
+__all__ = ["Kinds", "PlainCalls", "Prepared", "is_published_loudly", "needs_no_word"]
 
 #: Options that differ from message to message of one kind of call, or that stay with the caller.
 VARYING: Final = frozenset(
@@ -47,7 +47,6 @@ UNUSUAL: Final = frozenset(
     }
 )
 _EMBEDDED: Final = frozenset({"link", "link_error", "chain", "chord"})
-_NOTHING_EMBEDDED: Final = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 #: Options that Celery's message factory takes, and its sender does not, with what they are unsaid.
 _HEADER_OPTIONS: Final = {
@@ -58,7 +57,6 @@ _HEADER_OPTIONS: Final = {
 _MOST_TEMPLATES: Final = 500
 
 _to_json = msgspec.json.Encoder().encode
-_body = JSONEncoder()
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -71,15 +69,22 @@ class Prepared(msgspec.Struct, frozen=True):
     parent: Any
 
 
-class _Kinds(threading.local):
+class Kinds(threading.local):
     """The templates of one thread, as a message names its thread; none for kinds that are not plain."""
 
     def __init__(self) -> None:
-        self.made_for: Any = None
-        self.templates: dict[Any, Template | None] = {}
-        #: Delivery tags: a random beginning that no other thread or process has, and a number.
-        self.tags = b""
         self.numbers: Iterator[int] = count()
+        self.renew(None)
+
+    def renew(self, made_for: Any) -> None:
+        """Forget everything that was made for another process or configuration."""
+        self.made_for = made_for
+        self.templates: dict[Any, Template | None] = {}
+        #: What is known of tasks that are called with arguments only.
+        self.plans: dict[Any, Any] = {}
+        self.ids = Ids()
+        #: Delivery tags: a random beginning that no other thread or process has, and a number.
+        self.tags = str(uuid4())[:24].encode()
 
 
 class PlainCalls:
@@ -88,7 +93,7 @@ class PlainCalls:
     def __init__(self, amqp: Any) -> None:
         self._amqp = amqp
         self._app = amqp.app
-        self._kinds = _Kinds()
+        self._kinds = Kinds()
         self._repr_levels = 3
 
     def prepare(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Prepared | None:
@@ -100,9 +105,9 @@ class PlainCalls:
 
     def template_for(self, name: str, options: dict[str, Any]) -> Template | None:
         """Return what messages of such calls are filled in from now; None if they are not plain."""
-        if signals.before_task_publish.receivers or signals.after_task_publish.receivers:
+        if is_published_loudly():
             return None
-        if options.get("ignore_result") or _needs_no_word(self._app.backend):
+        if options.get("ignore_result") or needs_no_word(self._app.backend):
             return self._template(name, options)
         return None
 
@@ -112,52 +117,43 @@ class PlainCalls:
         """Return the message of a call made by the task ``parent``; None if its arguments are not plain."""
         if type(args) not in (tuple, list) or type(kwargs) is not dict:
             return None
-        task_id = options.get("task_id") or fresh_id()
-        try:
-            if self._app.framework is not None:
-                args, kwargs = self._app.framework.outgoing(args), self._app.framework.outgoing(kwargs)
-            values = self._values(task_id, parent, args, kwargs, options)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            return None  # Celery's own way says what is wrong, or knows how to write it
-        return Prepared(template.fill(values), task_id, template.retry_policy, parent)
-
-    def _values(
-        self, task_id: str, parent: Any, args: Any, kwargs: Any, options: dict[str, Any]
-    ) -> tuple[bytes, ...]:
+        kinds = self._kinds
+        task_id = options.get("task_id") or kinds.ids.fresh()
         root_id, parent_id = options.get("root_id"), options.get("parent_id")
         if parent is not None:
             root_id = root_id or parent.request.root_id or parent.request.id
             parent_id = parent_id or parent.request.id
-        embed = _NOTHING_EMBEDDED
-        if not _EMBEDDED.isdisjoint(options):
-            embed = {
-                "callbacks": maybe_list(options.get("link")),
-                "errbacks": maybe_list(options.get("link_error")),
-                "chain": options.get("chain"),
-                "chord": options.get("chord"),
-            }
-        body = _body.encode((args, kwargs, embed)).encode()
+        group, group_index = options.get("group_id"), options.get("group_index")
         amqp, levels = self._amqp, self._repr_levels
-        return (
-            _to_json(task_id),
-            _to_json(root_id or task_id),
-            _to_json(parent_id),
-            _to_json(options.get("group_id")),
-            _to_json(options.get("group_index")),
-            _to_json(short_repr(args, amqp.argsrepr_maxsize, levels)),
-            _to_json(short_repr(kwargs, amqp.kwargsrepr_maxsize, levels)) if kwargs else b'"{}"',
-            b'"%b"' % binascii.b2a_base64(body, newline=False),
-            b'"%b%012x"' % (self._kinds.tags, next(self._kinds.numbers)),
-        )
+        try:
+            if self._app.framework is not None:
+                args, kwargs = self._app.framework.outgoing(args), self._app.framework.outgoing(kwargs)
+            values: tuple[bytes, ...] = (
+                _to_json(task_id),
+                _to_json(root_id or task_id),
+                _to_json(parent_id),
+                _to_json(short_repr(args, amqp.argsrepr_maxsize, levels)),
+                _to_json(short_repr(kwargs, amqp.kwargsrepr_maxsize, levels)) if kwargs else b'"{}"',
+                b'"%b"' % b2a_base64(encode_body(args, kwargs, _embedded(options)), newline=False),
+                b'"%b%012x"' % (kinds.tags, next(kinds.numbers)),
+            )
+            if group is not None or group_index is not None:
+                values = (*values, _to_json(group), _to_json(group_index))
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return None  # Celery's own way says what is wrong, or knows how to write it
+        return Prepared(template.fill(values), task_id, template.retry_policy, parent)
 
-    def _template(self, name: str, options: dict[str, Any]) -> Template | None:
+    def kinds(self) -> Kinds:
+        """Return this thread's templates, renewed if the configuration has changed."""
         conf, kinds = self._app.conf, self._kinds
         made_for = (os.getpid(), self._amqp.router, conf.changes)
         if made_for != kinds.made_for:
-            kinds.made_for = (*made_for[:2], dict(conf.changes))
-            kinds.templates = {}
-            kinds.tags = str(uuid4())[:24].encode()
+            kinds.renew((*made_for[:2], dict(conf.changes)))
             self._repr_levels = conf.get("task_repr_maxlevels", 3)
+        return kinds
+
+    def _template(self, name: str, options: dict[str, Any]) -> Template | None:
+        kinds = self.kinds()
         key: list[Any] = [name]
         for option, value in options.items():
             if option in VARYING:
@@ -214,7 +210,25 @@ class PlainCalls:
         )
 
 
-def _needs_no_word(backend: Any) -> bool:
+def is_published_loudly() -> bool:
+    """Whether somebody is told of each message as it is published."""
+    return bool(signals.before_task_publish.receivers or signals.after_task_publish.receivers)
+
+
+def _embedded(options: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what is to follow the task, as its message has it; None if nothing is."""
+    if _EMBEDDED.isdisjoint(options):
+        return None
+    embedded = {
+        "callbacks": maybe_list(options.get("link")),
+        "errbacks": maybe_list(options.get("link_error")),
+        "chain": options.get("chain"),
+        "chord": options.get("chord"),
+    }
+    return embedded if any(one is not None for one in embedded.values()) else None
+
+
+def needs_no_word(backend: Any) -> bool:
     """Whether the result backend has nothing to do when a task is published."""
     return type(backend).on_task_call is Backend.on_task_call or getattr(backend, "is_lazy", False)
 

@@ -17,8 +17,9 @@ from celeriac.bridge.batches import Batch, Batches
 from celeriac.bridge.capture import CapturingProducer
 from celeriac.bridge.configuration import broker_for, single_url
 from celeriac.bridge.connection import AppConnection
+from celeriac.bridge.direct_calls import DirectCalls
 from celeriac.bridge.installed_celery import TELLS_WHOLE_RETRY_POLICY, UNSAID_IGNORE_RESULT
-from celeriac.bridge.plain_calls import PlainCalls
+from celeriac.bridge.plain_calls import PlainCalls, Prepared
 from celeriac.bridge.wire import encode
 from celeriac.bridge.wrapped import sending_is_wrapped
 from celeriac.core.errors import BrokerError, BrokerUnavailable
@@ -96,6 +97,11 @@ class FastAMQP(AMQP):
         """What prepares the messages of plain calls."""
         return PlainCalls(self)
 
+    @cached_property
+    def direct_calls(self) -> DirectCalls:
+        """What prepares the messages of plain calls without options."""
+        return DirectCalls(self.plain_calls, self.app)
+
     def send_plain(self, name: str, args: Any, kwargs: Any, options: dict[str, Any]) -> Any:
         """Publish the task and return its result; do nothing and return None if the call is not plain."""
         producer = options.get("producer")
@@ -108,15 +114,30 @@ class FastAMQP(AMQP):
         if batch is not None:
             batch.add(prepared.message, prepared.retry_policy)
         else:
-            if not options.get("ignore_result"):
-                self.app.backend.on_task_call(producer, prepared.task_id)
-            self.batches.make_way()
-            self._send((prepared.message,), prepared.retry_policy)
+            self._send_prepared(prepared, ignored=bool(options.get("ignore_result")))
         result = (options.get("result_cls") or self.app.AsyncResult)(prepared.task_id)
         result.ignored = options.get("ignore_result", UNSAID_IGNORE_RESULT)
         if prepared.parent is not None and options.get("add_to_parent", True):
             prepared.parent.add_trail(result)
         return result
+
+    def call_directly(self, task: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do what ``task.apply_async(args, kwargs)`` does; do nothing and return None if it is not plain."""
+        prepared = None if self.publishers is None else self.direct_calls.prepare(task, args, kwargs)
+        if prepared is None:
+            return None
+        self._send_prepared(prepared, ignored=bool(task.ignore_result))
+        result = task.AsyncResult(prepared.task_id)
+        result.ignored = task.ignore_result
+        if prepared.parent is not None:
+            prepared.parent.add_trail(result)
+        return result
+
+    def _send_prepared(self, prepared: Prepared, *, ignored: bool) -> None:
+        if not ignored:
+            self.app.backend.on_task_call(None, prepared.task_id)
+        self.batches.make_way()
+        self._send((prepared.message,), prepared.retry_policy)
 
     def draft_message(
         self, name: str, message: Any, options: dict[str, Any]
@@ -313,12 +334,32 @@ def _priority(priority: Any) -> int:
 def _send(publisher: Publisher, messages: Sequence[Message], retry_policy: dict[str, Any] | None) -> None:
     """Publish, retrying as Celery's policy says; raise kombu's OperationalError as Celery does."""
     try:
+        publisher.publish(messages)
+    except BrokerUnavailable as error:
         if retry_policy is None:
-            publisher.publish(messages)
-            return
-        given = {key: value for key, value in retry_policy.items() if key in _RETRY_OPTIONS}
-        policy = {**_RETRY_DEFAULTS, **given}
-        retry_over_time(publisher.publish, BrokerUnavailable, args=(messages,), **policy)
+            raise OperationalError(str(error)) from error
+        _send_again(publisher, messages, retry_policy, error)
+    except BrokerError as error:
+        raise OperationalError(str(error)) from error
+
+
+def _send_again(
+    publisher: Publisher,
+    messages: Sequence[Message],
+    retry_policy: dict[str, Any],
+    failure: BrokerUnavailable,
+) -> None:
+    """Retry what failed once already, which counts as the policy's first try."""
+    failures = [failure]
+
+    def publish() -> None:
+        if failures:
+            raise failures.pop()
+        publisher.publish(messages)
+
+    given = {key: value for key, value in retry_policy.items() if key in _RETRY_OPTIONS}
+    try:
+        retry_over_time(publish, BrokerUnavailable, **{**_RETRY_DEFAULTS, **given})
     except BrokerError as error:
         raise OperationalError(str(error)) from error
 

@@ -14,6 +14,7 @@ from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ _MARK = b'{"x-celeriac-deliveries":'
 _SEND_CHUNK = 1000
 _CLAIM_MAX = 4000  # Lua's unpack() takes some 8,000 values
 _ORDERS_KEPT = 256
+_destination = attrgetter("queue", "priority")
 
 
 class _Source(NamedTuple):
@@ -91,8 +93,9 @@ class RedisBroker:
             if len(messages) == 1:
                 self._pusher.push(self._key(messages[0]), (messages[0].payload,))
                 return
-            for key, group in groupby(messages, self._key):
-                payloads = [message.payload for message in group]
+            for _, group in groupby(messages, _destination):
+                together = list(group)
+                key, payloads = self._key(together[0]), [message.payload for message in together]
                 for start in range(0, len(payloads), _SEND_CHUNK):
                     self._pusher.push(key, payloads[start : start + _SEND_CHUNK])
 

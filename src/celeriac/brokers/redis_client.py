@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
@@ -130,14 +130,24 @@ def refusal() -> type[Exception]:
     return redis.ResponseError
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+class translated:  # noqa: N801 - read as a verb, as the standard library's context managers are
     """Turns redis-py's errors into ours, here and nowhere else."""
-    try:
-        yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
-        raise BrokerUnavailable(f"Redis does not answer: {error}") from error
-    except redis.RedisError as error:
-        if isinstance(error, OutOfMemoryError | MasterDownError) or str(error).startswith(_LATER):
-            raise BrokerUnavailable(f"Redis refuses for now: {error}") from error
-        raise BrokerError(f"Redis refused: {error}") from error
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if kind is not None and isinstance(error, redis.RedisError):
+            raise _in_our_words(error) from error
+
+
+def _in_our_words(error: Exception) -> BrokerError:
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError | redis.ReadOnlyError):
+        return BrokerUnavailable(f"Redis does not answer: {error}")
+    if isinstance(error, OutOfMemoryError | MasterDownError) or str(error).startswith(_LATER):
+        return BrokerUnavailable(f"Redis refuses for now: {error}")
+    return BrokerError(f"Redis refused: {error}")

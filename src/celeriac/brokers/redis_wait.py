@@ -15,8 +15,8 @@ __all__ = ["LOOK_AGAIN_AFTER", "WakefulWait"]
 
 #: Within this an answer has to come for the waiting to pay.
 _MOST_SECONDS: Final = 60e-6
-#: Once answers take longer, only each so many-th is waited for awake, to notice when they are quick again.
-LOOK_AGAIN_AFTER: Final = 200
+#: As long as answers take longer, ever fewer are waited for awake, in the end each so many-th.
+LOOK_AGAIN_AFTER: Final = 256
 
 
 class _Socket(Protocol):
@@ -30,6 +30,8 @@ class WakefulWait:
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
         self._skip = 0 if _cores() > 1 else -1
+        #: How many answers are slept over after the next one that is late.
+        self._pause = 1
 
     def is_quiet(self) -> bool:
         """Whether there is nothing to read and the connection stands."""
@@ -44,9 +46,11 @@ class WakefulWait:
         until = time.perf_counter() + _MOST_SECONDS
         while True:
             if self._poll.poll(0):
+                self._pause = 1
                 return True
             if time.perf_counter() > until:
-                self._skip = LOOK_AGAIN_AFTER
+                self._skip = self._pause
+                self._pause = min(2 * self._pause, LOOK_AGAIN_AFTER)
                 return False
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from celeriac.core.broker import Broker
 from celeriac.core.errors import BrokerUnavailable
@@ -15,6 +16,9 @@ from celeriac.core.settings import Settings
 from celeriac.engine.settle import Settler
 
 __all__ = ["Keeper", "is_orphan"]
+
+#: Seconds for which the keeper of an idle shard stays awake, as the next batch may come soon.
+_LINGER: Final = 0.5
 
 
 def is_orphan(supervisor: int) -> bool:
@@ -53,6 +57,9 @@ class Keeper:
         self._on_slow = on_slow
         #: On their way back: never to be started, as the broker may have taken them back already.
         self._returning: list[Lease] = []
+        #: Set by the main thread alone, and false between its batches.
+        self._in_batch = False
+        #: Whether the keeper looks around every few milliseconds; to wake it costs some 50 µs.
         self._busy = threading.Event()
         self._closed = threading.Event()
         self._renew_at = 0.0
@@ -76,11 +83,13 @@ class Keeper:
     def wake(self) -> None:
         """Wake up: there is something to look after."""
         self.running_since = time.monotonic()
-        self._busy.set()
+        self._in_batch = True
+        if not self._busy.is_set():
+            self._busy.set()
 
     def batch_ended(self) -> None:
-        """Sleep: the shard itself does the rest."""
-        self._busy.clear()
+        """Rest: the shard itself does what is left, and perhaps the next batch comes soon."""
+        self._in_batch = False
 
     def give_back(self) -> None:
         """Return everything claimed and not started to the queue, in its old order."""
@@ -106,11 +115,22 @@ class Keeper:
             self._busy.wait()
             if self._closed.wait(self._settings.engine_settle_seconds):
                 return
+            if not self._in_batch:
+                self._sleep_if_idle()
+                continue
             try:
                 self._hold_leases()
                 self._look_after_slow_task()
             except BrokerUnavailable:
                 continue  # everything is kept; the main thread meets the same error and reports it
+
+    def _sleep_if_idle(self) -> None:
+        """Wait for the next batch, if none has come for a while."""
+        if time.monotonic() - self.running_since < _LINGER:
+            return
+        self._busy.clear()
+        if self._in_batch:  # since just now
+            self._busy.set()
 
     def _hold_leases(self) -> None:
         if is_orphan(self._supervisor):
@@ -122,7 +142,7 @@ class Keeper:
             self._renew_at = now + self._settings.engine_lease_seconds / 3
 
     def _look_after_slow_task(self) -> None:
-        if not self._busy.is_set():
+        if not self._in_batch:
             return
         running_for = time.monotonic() - self.running_since
         if running_for >= self._settings.engine_settle_seconds:
