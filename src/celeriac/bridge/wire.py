@@ -181,7 +181,7 @@ def _read_envelope(payload: bytes) -> Envelope:
 
 def _has_typed(payload: bytes, body: bytes) -> bool:
     """Whether a value in it is one of kombu's; a body that comes first need not be searched for that."""
-    start = len(body) if payload.startswith(_BODY_FIRST) else 0  # base64 is longer than what is in it
+    start = len(body) // 3 * 4 if payload.startswith(_BODY_FIRST) else 0  # so long is its base64 at least
     return payload.find(_TYPED, start) >= 0
 
 
@@ -210,7 +210,8 @@ def _decode_body(envelope: Envelope, accept: frozenset[str]) -> Any:
             return data
         if compression := envelope.headers.get("compression"):
             data = decompressed(data, compression)
-        plain_json = envelope.content_type == "application/json" and _TYPED not in data
+        # A single byte is found many times faster than several.
+        plain_json = envelope.content_type == "application/json" and (b"_" not in data or _TYPED not in data)
         if plain_json and "application/json" in accept:
             try:
                 return _json_decoder.decode(data)

@@ -5,6 +5,7 @@
 --   P owners                        zset  owner -> Unix seconds until which its leases hold
 --   P leases:<owner>                hash  batch -> the list that its messages came from ("source")
 --   P lease:<owner>:<batch>         list  the batch's raw messages in claim order; '' once settled
+--   P claiming:<owner>              list  the source itself, while one transaction claims from it
 --   P delayed                       set   sources that have delayed messages
 --   P delayed:<source>              zset  "<seq>\n<raw>" -> Unix seconds when due
 --   P dead                          zset  dead letter's id -> Unix seconds of death
@@ -99,6 +100,14 @@ local function count_delivery(source, raw, max, now, result)
     return mark(plain, deliveries + 1)
 end
 
+-- A batch's length, how many are not settled, and the places of those that are. It reads no message,
+-- which would have to be copied for Lua.
+local function look_at(key)
+    local length, settled, places = redis.call('LLEN', key), redis.call('LPOS', key, '', 'COUNT', 0), {}
+    for _, place in ipairs(settled) do places[tostring(place)] = true end
+    return length, length - #settled, places
+end
+
 -- Settles leases from argument `at` on: a count of batches, and for each: owner, batch,
 -- completion ('*' all that was left, '?' look, '-' not yet), a count of operations, and for each
 -- ('*' has none): index, operation, argument. Returns the position after, and the lost ids.
@@ -111,14 +120,17 @@ local function settle(at)
         at = at + 4
         local key = batch_key(owner, batch)
         local source = redis.call('HGET', P .. 'leases:' .. owner, batch)
+        local length, left, settled = 0, 0, {}
+        if source and count > 0 then length, left, settled = look_at(key) end
         for _ = 1, count do
             local index, operation, argument = ARGV[at], ARGV[at + 1], ARGV[at + 2]
             at = at + 3
-            local raw = source and redis.call('LINDEX', key, index)
-            if not raw or raw == '' then
+            if tonumber(index) >= length or settled[index] then
                 lost[#lost + 1] = owner .. ' ' .. batch .. '.' .. index
             else
+                local raw = operation ~= 'a' and redis.call('LINDEX', key, index)
                 redis.call('LSET', key, index, '')
+                settled[index], left = true, left - 1
                 if operation == 'r' then
                     redis.call('RPUSH', source, raw)
                 elseif operation == 'd' then
@@ -131,17 +143,30 @@ local function settle(at)
         end
         if not source then
             if completion == '*' and count == 0 then lost[#lost + 1] = owner .. ' ' .. batch end
-        elseif completion == '*' then
+        elseif completion == '*' or completion == '?' and left == 0 then
             forget_batch(owner, batch)
-        elseif completion == '?' then
-            local left = 0
-            for _, raw in ipairs(redis.call('LRANGE', key, 0, -1)) do
-                if raw ~= '' then left = left + 1 end
-            end
-            if left == 0 then forget_batch(owner, batch) end
         end
     end
     return at, lost
+end
+
+-- Does what comes before a claim: argument `at` is the owner, then come lease seconds, batch number,
+-- settlements and doubtful batches. Returns the position of the first source, and the lost ids.
+local function begin_claim(at)
+    local owner = ARGV[at]
+    local doubtful, lost = settle(at + 3)
+    redis.call('ZADD', P .. 'owners', clock('') + tonumber(ARGV[at + 1]), owner)
+    -- A claim whose answer never arrived may have leased messages that nobody knows of.
+    local first = doubtful + tonumber(ARGV[doubtful]) + 1
+    for i = doubtful + 1, first - 1 do
+        local flat = redis.call('HGETALL', P .. 'leases:' .. owner)
+        for j = 1, #flat, 2 do
+            if string.match(flat[j], '^(%d+)_') == ARGV[i] then
+                return_batch(owner, flat[j], flat[j + 1], function(_, raw) return raw end)
+            end
+        end
+    end
+    return first, lost
 end
 
 -- name: settle
@@ -149,26 +174,18 @@ local _, lost = settle(2)
 return lost
 
 -- name: claim
--- P, owner, lease seconds, n, batch number, <settlements>, doubtful batches..., sources...
-local owner, n, number = ARGV[2], tonumber(ARGV[4]), ARGV[5]
-local at, lost = settle(6)
-redis.call('ZADD', P .. 'owners', clock('') + tonumber(ARGV[3]), owner)
--- A claim whose answer never arrived may have leased messages that nobody knows of.
-local doubtful = tonumber(ARGV[at])
-for i = at + 1, at + doubtful do
-    local flat = redis.call('HGETALL', P .. 'leases:' .. owner)
-    for j = 1, #flat, 2 do
-        if string.match(flat[j], '^(%d+)_') == ARGV[i] then
-            return_batch(owner, flat[j], flat[j + 1], function(_, raw) return raw end)
-        end
-    end
-end
+-- P, n, most bytes, owner, lease seconds, batch number, <settlements>, doubtful batches..., sources...
+local n, most, owner, number = tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[6]
+local first, lost = begin_claim(4)
 local parts, suspect = {}, false
-for i = at + doubtful + 1, #ARGV do
+for i = first, #ARGV do
     if n < 1 or suspect then break end
     local source = ARGV[i]
-    local raws = redis.call('RPOP', source, n)
-    if raws and #raws > 0 then
+    local next = redis.call('LINDEX', source, -1)
+    if next then
+        -- Large messages: as many as fit, taking those that follow to be like the next one.
+        if #next * n > most then n = math.max(1, math.floor(most / #next)) end
+        local raws = redis.call('RPOP', source, n)
         for j = 1, #raws do
             if string.sub(raws[j], 1, 25) == '{"x-celeriac-deliveries":' then
                 for k = #raws, j + 1, -1 do
@@ -182,12 +199,38 @@ for i = at + doubtful + 1, #ARGV do
         local part = #parts / 2
         redis.call('RPUSH', batch_key(owner, number .. '_' .. part), unpack(raws))
         redis.call('HSET', P .. 'leases:' .. owner, number .. '_' .. part, source)
-        parts[#parts + 1] = i - at - doubtful - 1
+        parts[#parts + 1] = i - first
         parts[#parts + 1] = raws
         n = n - #raws
     end
 end
 return {lost, parts}
+
+-- name: claim_large
+-- P, 'begin', batch, n, owner, lease seconds, batch number, <settlements>, doubtful batches..., sources...
+-- P, 'end', batch, n, owner
+-- The first and the last step of a transaction, between which LMOVE moves messages, untouched by Lua,
+-- from a name that is known beforehand to the lease. One script, as both are known to the server or none.
+local batch, n, owner = ARGV[3], tonumber(ARGV[4]), ARGV[5]
+local claiming = P .. 'claiming:' .. owner
+if ARGV[2] == 'begin' then
+    local first, lost = begin_claim(5)
+    local place, more = -1, 0
+    for i = first, #ARGV do
+        local length = redis.call('LLEN', ARGV[i])
+        if length > 0 and place >= 0 then more = 1 end
+        if length > 0 and place < 0 then
+            place = i - first
+            redis.call('HSET', P .. 'leases:' .. owner, batch, ARGV[i])
+            redis.call('RENAMENX', ARGV[i], claiming)
+            if length >= n then break end
+        end
+    end
+    return {lost, place, more}
+end
+local source = redis.call('HGET', P .. 'leases:' .. owner, batch)
+if source and redis.call('EXISTS', claiming) == 1 then redis.call('RENAMENX', claiming, source) end
+if redis.call('EXISTS', batch_key(owner, batch)) == 0 then forget_batch(owner, batch) end
 
 -- name: renew
 -- P, lease seconds, owners...
@@ -258,9 +301,8 @@ for _, owner in ipairs(redis.call('ZRANGE', P .. 'owners', 0, -1)) do
     local flat = redis.call('HGETALL', P .. 'leases:' .. owner)
     for i = 1, #flat, 2 do
         local source = flat[i + 1]
-        for _, raw in ipairs(redis.call('LRANGE', batch_key(owner, flat[i]), 0, -1)) do
-            if raw ~= '' then leased[source] = (leased[source] or 0) + 1 end
-        end
+        local _, left = look_at(batch_key(owner, flat[i]))
+        leased[source] = (leased[source] or 0) + left
     end
 end
 local result = {}

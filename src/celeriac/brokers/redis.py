@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from celeriac.brokers.redis_client import connection_options, open_client, refusal, translated
 from celeriac.brokers.redis_doorbell import Doorbell
+from celeriac.brokers.redis_large import LARGE, MARK, LargeClaims, most_at_a_time
 from celeriac.brokers.redis_pusher import Pusher
 from celeriac.core.broker import Features, Promoted, QueueStats
 from celeriac.core.errors import BrokerUnavailable
@@ -28,7 +29,6 @@ from celeriac.core.message import Message
 
 __all__ = ["RedisBroker", "drop_delayed"]
 
-_MARK = b'{"x-celeriac-deliveries":'
 _SEND_CHUNK = 1000
 _CLAIM_MAX = 4000  # Lua's unpack() takes some 8,000 values
 _ORDERS_KEPT = 256
@@ -47,6 +47,8 @@ class RedisBroker:
     """Talks to one Redis database; redis-py's connections survive a fork by themselves."""
 
     features = Features(persistent=True, shared=True, blocking_wait=True, priorities=True, celery_wire=True)
+    #: Mean bytes of the messages claimed last from which on ``LargeClaims`` makes the next claim.
+    large_from = LARGE
 
     def __init__(
         self,
@@ -66,6 +68,9 @@ class RedisBroker:
         self._steps = sorted(priority_steps)
         self._separator = separator
         scripts = _load_scripts()
+        self._large = LargeClaims(self._redis, scripts.pop("claim_large"), self._ours)
+        #: Mean bytes of the messages claimed last.
+        self._size = 0.0
         self._scripts = {name: self._redis.register_script(text) for name, text in scripts.items()}
         self._batch_numbers = count(1)
         #: Indexes of the leases that this instance took and has not settled, by owner and batch.
@@ -112,11 +117,9 @@ class RedisBroker:
     ) -> Claimed:
         number = str(next(self._batch_numbers))
         sources = self._sources(queues)
-        n = min(n, _CLAIM_MAX)
-        arguments = [owner, lease_for, n, number, *self._settlements((lease, "a", "") for lease in ack)]
-        arguments += [len(self._doubtful), *self._doubtful, *(source.key for source in sources)]
+        rest = [*self._settlements((lease, "a", "") for lease in ack), len(self._doubtful), *self._doubtful]
         try:
-            lost, parts = self._run("claim", *arguments)
+            lost, parts = self._take(owner, lease_for, number, n, rest, [source.key for source in sources])
         except BrokerUnavailable:
             self._doubtful.append(number)
             raise
@@ -127,7 +130,7 @@ class RedisBroker:
             batch = f"{number}_{part}"
             self._unsettled[owner, batch] = {str(index) for index in range(len(raws))}
             leases += _read_batch(owner, batch, sources[index], raws)
-        return Claimed(leases, _pick_lost(ack, lost) if lost else ())
+        return Claimed(self._up_to_suspect(leases, number), _pick_lost(ack, lost) if lost else ())
 
     def wait(self, queues: Sequence[str], timeout: float) -> None:
         if not queues:
@@ -234,6 +237,33 @@ class RedisBroker:
         with translated():
             return self._scripts[script](args=[self._ours, *arguments])
 
+    def _take(
+        self, owner: str, lease_for: float, number: str, n: int, rest: Sequence[Any], keys: Sequence[str]
+    ) -> tuple[Any, list[Any]]:
+        """Claim in the way that suits the latest messages; return lost leases, places and messages."""
+        if self._size < self.large_from:
+            most = most_at_a_time(1)
+            lost, parts = self._run("claim", min(n, _CLAIM_MAX), most, owner, lease_for, number, *rest, *keys)
+        else:
+            n = min(n, most_at_a_time(self._size))
+            with translated():
+                lost, parts = self._large.claim(owner, lease_for, number, n, rest, keys)
+        if parts:
+            raws = parts[-1]
+            self._size = sum(map(len, raws)) / len(raws)
+        return lost, parts
+
+    def _up_to_suspect(self, leases: list[Lease], number: str) -> list[Lease]:
+        """Give back what a large claim took behind a message that was delivered before."""
+        behind = next((at for at, lease in enumerate(leases, 1) if lease.deliveries > 1), len(leases))
+        if behind < len(leases):
+            try:
+                self.release(leases[behind:])
+            except BrokerUnavailable:
+                self._doubtful.append(number)  # all of it goes back with the next claim
+                return []
+        return leases[:behind]
+
     def _earliest(self, key: str, limit: int) -> list[tuple[bytes, float]]:
         if limit < 1:
             return []
@@ -322,7 +352,7 @@ def drop_delayed(client: Any, prefix: str, sources: Sequence[str]) -> int:
 
 def _read_batch(owner: str, batch: str, source: _Source, raws: Sequence[bytes]) -> Iterator[Lease]:
     for index, raw in enumerate(raws):
-        payload, deliveries = (raw, 1) if not raw.startswith(_MARK) else _unmark(raw)
+        payload, deliveries = (raw, 1) if not raw.startswith(MARK) else _unmark(raw)
         message = Message(queue=source.queue, payload=payload, priority=source.priority)
         yield Lease(f"{batch}.{index}", owner, message, deliveries)
 
@@ -337,9 +367,9 @@ def _index_of(lease: Lease) -> str:
 
 def _unmark(raw: bytes) -> tuple[bytes, int]:
     """The original bytes of a raw message, and the number of its next delivery."""
-    if not raw.startswith(_MARK):
+    if not raw.startswith(MARK):
         return raw, 1
-    deliveries, _, rest = raw[len(_MARK) :].partition(b",")
+    deliveries, _, rest = raw[len(MARK) :].partition(b",")
     return b"{" + rest, int(deliveries)
 
 

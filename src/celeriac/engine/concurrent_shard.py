@@ -60,6 +60,8 @@ class ConcurrentShard(Shard):
         self._slots = spec.slots
         #: Slots that no delivery and no thread on its way to one has taken; below 0 there are too many.
         self._vacant = spec.slots
+        #: Threads on their way to what waits, which need not be counted for anybody else.
+        self._coming = 0
         #: Holds something when a slot has become vacant; a queue in C, which a signal leaves in order.
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._ran = 0
@@ -70,17 +72,8 @@ class ConcurrentShard(Shard):
         #: Monotonic seconds since when nothing that waits for a slot has got one.
         self._waiting_since = 0.0
 
-    def _make_keeper(self) -> Keeper:
-        return _ConcurrentKeeper(
-            self._broker,
-            self._settler,
-            self._settings,
-            owner=self._spec.owner,
-            supervisor=self._spec.supervisor,
-            on_orphaned=self._stop_soon,
-            on_slow=self._look_after,
-            has_work=self._has_work,
-        )
+    def _keeper_kind(self) -> Callable[..., Keeper]:
+        return partial(_ConcurrentKeeper, has_work=self._has_work)
 
     def close(self) -> None:
         """Let what runs finish, then settle it and give back the rest."""
@@ -125,14 +118,14 @@ class ConcurrentShard(Shard):
         with self._lock:
             ran, self._ran = self._ran, 0
             ran_for, self._ran_for = self._ran_for, 0.0
-            vacant = self._vacant
+            vacant, waiting = self._vacant, len(self._keeper.unstarted)
+            left = max(0, waiting - self._coming)
         self._size.learn(ran, ran_for)
-        waiting = len(self._keeper.unstarted)
-        room = vacant + self._size.current - 1 - waiting
+        room = vacant + self._size.current - 1 - left
         if self._spec.max_tasks is not None:
             room = min(room, self._spec.max_tasks - self._wear.ran - waiting)
         # Asking for a few at a time, when many are on their way already, would only cost time.
-        return room if vacant > waiting or room > self._size.current // 2 else 0
+        return room if vacant > left or room > self._size.current // 2 else 0
 
     def _start(self, leases: Sequence[Lease]) -> None:
         unstarted = self._keeper.unstarted
@@ -140,18 +133,25 @@ class ConcurrentShard(Shard):
             self._waiting_since = time.monotonic()
         unstarted.extend(leases)
         self._keeper.batch_begins()
-        for _ in leases:
-            with self._lock:
-                if self._vacant <= 0:
-                    return
-                self._vacant -= 1
-            self._threads.submit(self._work_through)
+        self._send_threads()
+
+    def _send_threads(self) -> None:
+        """Send a thread to everything that waits and that a vacant slot is there for."""
+        with self._lock:
+            count = max(0, min(self._vacant, len(self._keeper.unstarted) - self._coming))
+            self._vacant -= count
+            self._coming += count
+        for _ in range(count):
+            self._threads.submit(self._arrive)
 
     # -- In one of the threads, with a slot taken
 
-    def _work_through(self) -> None:
-        """Run what waits for a slot, one after the other; then leave the slot."""
-        while (lease := self._next()) is not None:
+    def _arrive(self) -> None:
+        self._work_through(self._next(coming=1))
+
+    def _work_through(self, lease: Lease | None) -> None:
+        """Run it and what waits for a slot, one after the other; then leave the slot."""
+        while lease is not None:
             try:
                 running = self._begin(lease)
             except BrokerUnavailable:
@@ -168,10 +168,12 @@ class ConcurrentShard(Shard):
                 if outcome is None:
                     return  # its body runs elsewhere, in this slot
                 self._end(running, self._jobs.end(running, outcome))
+            lease = self._next()
 
-    def _next(self) -> Lease | None:
+    def _next(self, *, coming: int = 0) -> Lease | None:
         """Return the next delivery to start; None, the slot being vacant again, if there is none."""
         with self._lock:
+            self._coming -= coming
             if self._may_start() and (lease := self._pop()) is not None:
                 self._wear.ran += 1
                 self._waiting_since = time.monotonic()
@@ -218,7 +220,7 @@ class ConcurrentShard(Shard):
         with self._lock:
             self._ran += 1
             self._ran_for += time.monotonic() - running.since
-        if len(self._keeper.unstarted) <= self._size.current // 2:
+        if len(self._keeper.unstarted) < self._size.current // 2:
             self._ring()
 
     def _resume(self, running: Running) -> None:
@@ -226,7 +228,7 @@ class ConcurrentShard(Shard):
 
     def _conclude(self, running: Running) -> None:
         self._end(running, self._jobs.end(running, self._jobs.conclude(running)))
-        self._work_through()
+        self._work_through(self._next())
 
     # -- In the keeper's thread
 
@@ -236,7 +238,7 @@ class ConcurrentShard(Shard):
         # A slot is taken before its delivery is decoded, which may have to ask somebody and take a while.
         return bool(taken or len(self._jobs) or self._keeper.unstarted or len(self._settler))
 
-    def _look_after(self) -> None:
+    def _on_slow(self) -> None:
         self._heed()
         now = time.monotonic()
         self._jobs.tell(now)
@@ -259,6 +261,7 @@ class ConcurrentShard(Shard):
             with self._lock:
                 self._vacant += notice.count - self._slots
                 self._slots = self._threads.most = notice.count
+            self._send_threads()
             self._ring()
 
     def _retire_if_worn_out(self) -> None:
@@ -269,15 +272,12 @@ class ConcurrentShard(Shard):
 class _ConcurrentKeeper(Keeper):
     """Looks after any number of deliveries; sleeps once nothing runs, waits or is unsettled."""
 
-    def __init__(
-        self, *args: Any, on_slow: Callable[[], None], has_work: Callable[[], bool], **rest: Any
-    ) -> None:
-        super().__init__(*args, on_slow=on_slow, **rest)
-        self._look_after = on_slow
+    def __init__(self, *args: Any, has_work: Callable[[], bool], **rest: Any) -> None:
+        super().__init__(*args, **rest)
         self._has_work = has_work
 
     def _look_after_slow_task(self) -> None:
-        self._look_after()
+        self._on_slow()
         self._busy.clear()
         if self._has_work() or self._closed.is_set():  # asked after, as more may have come since
             self._busy.set()

@@ -92,7 +92,7 @@ class Shard:
         self._outage = Outage(events)
 
     def _make_keeper(self) -> Keeper:
-        return Keeper(
+        return self._keeper_kind()(
             self._broker,
             self._settler,
             self._settings,
@@ -101,6 +101,9 @@ class Shard:
             on_orphaned=self._stop_soon,
             on_slow=self._on_slow,
         )
+
+    def _keeper_kind(self) -> Callable[..., Keeper]:
+        return Keeper
 
     def run(self) -> None:
         """Work until stopped, orphaned or worn out; then settle and give back."""

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from celeriac.brokers.memory import MemoryBroker
 from celeriac.core.broker import Broker, QueueStats
 from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.events import Events
 from celeriac.core.executor import Bury, Job, Outcome
-from celeriac.core.lease import Eviction, Lease
+from celeriac.core.lease import Claimed, Eviction, Lease
 from celeriac.core.settings import Settings
 from celeriac.engine.concurrent_shard import ConcurrentShard
 from celeriac.engine.journal import Journal
@@ -66,7 +67,11 @@ class GatedExecutor(PlainExecutor):
 
 @contextmanager
 def working(
-    broker: Broker, executor: GatedExecutor, slots: int, max_tasks: int | None = None
+    broker: Broker,
+    executor: GatedExecutor,
+    slots: int,
+    max_tasks: int | None = None,
+    idle_wait: float = 0.01,
 ) -> Iterator[tuple[ConcurrentShard, ShardSpec]]:
     """A shard that works in a thread of its own until it is stopped, at the latest by this block's end."""
     spec = new_spec("Shard-1", "node", ["q"], QUICK, max_tasks, slots=(slots, 9))
@@ -75,7 +80,7 @@ def working(
 
     def work() -> None:
         while shard.wanted:
-            shard.work(0.01)
+            shard.work(idle_wait)
         shard.close()
 
     thread = threading.Thread(target=work)
@@ -104,6 +109,37 @@ def test_it_claims_as_many_as_it_has_slots_for() -> None:
         wait_until(lambda: stats(broker) == QueueStats(ready=3, leased=3))
         assert executor.ran == ["0", "1", "2", "3"]
     assert stats(broker) == QueueStats(ready=3)
+
+
+class DistantBroker(MemoryBroker):
+    """Its answers are on their way for a while, in which more can happen."""
+
+    def claim(self, *args: Any, **options: Any) -> Claimed:
+        claimed = super().claim(*args, **options)
+        time.sleep(0.001)
+        return claimed
+
+
+class MeetingExecutor(GatedExecutor):
+    """``wait`` ends once it runs in every slot at the same time."""
+
+    def __init__(self, slots: int) -> None:
+        super().__init__()
+        self._all = threading.Barrier(slots)
+
+    def _wait(self, id_: str) -> None:
+        self._all.wait(10)
+
+
+def test_slots_that_end_together_are_all_taken_again_without_waiting_for_another_to_end() -> None:
+    broker, executor = DistantBroker(), MeetingExecutor(8)
+    broker.send([call("wait", f"{number}") for number in range(8 * 20)])
+    with working(broker, executor, slots=8, idle_wait=60) as (shard, _):
+        wait_until(lambda: stats(broker) == QueueStats())
+        shard._stop_soon()
+        broker.send([call("quick")])  # ends its wait
+    assert len(executor.ran) == 8 * 20
+    assert stats(broker) == QueueStats(ready=1)
 
 
 def test_a_body_elsewhere_keeps_its_slot_until_it_is_concluded() -> None:
