@@ -89,3 +89,19 @@ def test_a_transaction_whose_connection_is_lost_gives_the_lock_back(post: Any) -
         connection.close()
     post.once.delay("one")
     assert post.arrived() == ["one"]
+
+
+def test_a_commit_that_a_test_plays_counts_and_what_comes_after_it_is_rolled_back(post: Any) -> None:
+    from django.test import TestCase
+
+    calls = {}
+
+    class Case(TestCase):
+        def runTest(self) -> None:  # noqa: N802 - unittest's name
+            with self.captureOnCommitCallbacks(execute=True):
+                calls["one"] = post.once.delay("one").id
+            calls["two"] = post.once.delay("two").id
+
+    Case().debug()
+    assert post.once.delay("one").id == calls["one"]
+    assert post.once.delay("two").id != calls["two"]

@@ -22,11 +22,16 @@ class _End:
         self._dropped = finalize(self, _tell, self._told, False)
         self._dropped.atexit = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether nobody has been told yet."""
+        return self._dropped.alive
+
     def add(self, told: Told, what: Any) -> None:
         self._told.setdefault(told, []).append(what)
 
     def __call__(self) -> None:
-        # Whoever plays a commit in a test may call it again.
+        # Whoever plays a commit in a test leaves it in the list.
         if self._dropped.detach() is not None:
             _tell(self._told, True)
 
@@ -38,7 +43,7 @@ def at_end(connection: Any, told: Told, what: Any) -> None:
     """
     inside = set(connection.savepoint_ids)
     for savepoints, function, _ in connection.run_on_commit:
-        if isinstance(function, _End) and savepoints == inside:
+        if isinstance(function, _End) and function.waits and savepoints == inside:
             function.add(told, what)
             return
     end = _End()

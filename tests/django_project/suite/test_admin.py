@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from io import StringIO
 from typing import Any
 
@@ -41,7 +43,7 @@ def dead_message(**changes: Any) -> DeadOutboxMessage:
     return DeadOutboxMessage.objects.create(**values | changes)
 
 
-class Pages(TasksMixin, TestCase):
+class AdminCase(TasksMixin, TestCase):
     def setUp(self) -> None:
         self.login("root", is_superuser=True)
 
@@ -61,6 +63,14 @@ class Pages(TasksMixin, TestCase):
         assert response.status_code == 200
         return response.content.decode()
 
+    def payload(self, **options: Any) -> bytes:
+        """The message of such a call."""
+        current_app.send_task(send.name, **options)
+        self.tasks._commit()
+        return self.tasks._waiting[-1].message.payload
+
+
+class Pages(AdminCase):
     def test_every_table_has_a_page_that_changes_nothing(self) -> None:
         InboxEntry.objects.create(consumer="charge", key="order-7", created=timezone.now())
         dead_message()
@@ -127,90 +137,6 @@ class Pages(TasksMixin, TestCase):
         assert (message.task_id, message.priority, message.ordering_key) == ("id-1", 3, "parcel-7")
         assert (message.attempts, message.error) == (0, "")
 
-    def letters(self, *reasons: str) -> list[DeadLetter]:
-        """The broker has put aside messages of these calls, for these reasons."""
-        broker = open_broker(project_app().conf.broker_url)
-        broker.drop_dead([letter.id for letter in broker.dead_letters()])
-        broker.purge(["celery"])
-        broker.send(
-            [Message(queue="celery", payload=self.payload(args=(reason, 4711))) for reason in reasons]
-        )
-        leases = broker.claim(["celery"], 100, owner="worker", lease_for=60).leases
-        broker.bury([(lease, reason) for lease, reason in zip(leases, reasons, strict=True)])
-        found = list(broker.dead_letters())
-        broker.close()
-        return found
-
-    def deal(self, deed: str, *ids: str) -> Any:
-        return self.client.post("/admin/celeriac/deadletter/", {"deed": deed, "id": ids}, follow=True)
-
-    def left(self) -> tuple[int, int]:
-        """How many letters are dead, and how many messages are in the queue."""
-        broker = open_broker(project_app().conf.broker_url)
-        found = len(broker.dead_letters()), broker.stats(["celery"])["celery"].ready
-        broker.close()
-        return found
-
-    def test_dead_letters_of_the_broker_are_put_back_and_dropped(self) -> None:
-        letters = self.letters("out of memory", "time limit", "<b>worse</b>")
-        page = self.text("deadletter")
-        assert "out of memory" in page
-        assert "&lt;b&gt;worse&lt;/b&gt;" in page
-        assert send.name in page
-        assert "4711" in page
-        assert "/admin/celeriac/deadletter/" in self.client.get("/admin/").content.decode()
-        assert "1 letter is in its queue again." in self.deal("retry", letters[0].id).content.decode()
-        assert self.left() == (2, 1)
-        ids = [letter.id for letter in letters[1:]]
-        assert "2 letters were dropped." in self.deal("drop", *ids).content.decode()
-        assert self.left() == (0, 1)
-        assert "0 letters were dropped." in self.deal("drop", *ids).content.decode()
-        assert "No dead letters." in self.text("deadletter")
-
-    def test_dead_letters_come_in_pages(self) -> None:
-        self.letters(*(f"reason {number}." for number in range(60)))
-        first, second = self.text("deadletter"), self.text("deadletter", offset="50")
-        shown = [len(re.findall(r"reason \d+\.</td>", page)) for page in (first, second)]
-        assert shown == [50, 10]
-        assert "?offset=50" in first
-        assert "?offset=0" in second
-        assert self.text("deadletter", offset="nonsense").count("reason ") == first.count("reason ")
-        self.letters()
-
-    def test_dead_letters_need_permissions_of_their_own(self) -> None:
-        [letter] = self.letters("time limit")
-        self.login("clerk", "view_taskrecord")
-        assert self.client.get("/admin/celeriac/deadletter/").status_code == 403
-        assert self.deal("drop", letter.id).status_code == 403
-        self.login("reader", "view_deadletter")
-        page = self.text("deadletter")
-        assert "time limit" in page
-        assert "<button" not in page.split("result_list")[0].split("changelist-form")[1]
-        for deed in ("retry", "drop", "other"):
-            assert self.deal(deed, letter.id).status_code == 403
-        self.login("operator", "view_deadletter", "retry_deadletter")
-        assert self.deal("drop", letter.id).status_code == 403
-        assert self.left() == (1, 0)
-        assert self.deal("retry", letter.id).status_code == 200
-        assert self.left() == (0, 1)
-        self.letters()
-
-    def test_a_broker_without_dead_letters_says_so(self) -> None:
-        conf = project_app().conf
-        before = conf.broker_url
-        conf.broker_read_url = "amqp://queue.example//"
-        try:
-            assert "not one of Celeriac&#x27;s" in self.text("deadletter")
-        finally:
-            conf.broker_read_url = before
-
-    def test_the_database_knows_no_dead_letters(self) -> None:
-        self.letters("time limit")
-        out = StringIO()
-        call_command("dumpdata", "celeriac", "--all", stdout=out)
-        assert out.getvalue().strip() == "[]"
-        self.letters()
-
     def test_secrets_among_the_arguments_are_not_shown(self) -> None:
         jobs.login.enqueue("anna", {"token": "t0k3n", "depth": 1}, password="s3cr3t")
         page = self.text("taskrecord")
@@ -252,8 +178,88 @@ class Pages(TasksMixin, TestCase):
         assert send.name in page
         assert "s3cr3t" not in page
 
-    def payload(self, **options: Any) -> bytes:
-        """The message of such a call."""
-        current_app.send_task(send.name, **options)
-        self.tasks._commit()
-        return self.tasks._waiting[-1].message.payload
+
+class LettersOfTheBroker(AdminCase):
+    """In a broker of its own, as the project's must have none in tests."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.url = f"sqlite:///{tempfile.mkdtemp(dir=os.environ['FOLDER'])}/letters.db"
+        project_app().conf.broker_read_url = self.url
+
+    def tearDown(self) -> None:
+        project_app().conf.broker_read_url = None
+
+    def letters(self, *reasons: str) -> list[DeadLetter]:
+        """The broker has put aside messages of these calls, for these reasons."""
+        broker = open_broker(self.url)
+        broker.send(
+            [Message(queue="celery", payload=self.payload(args=(reason, 4711))) for reason in reasons]
+        )
+        leases = broker.claim(["celery"], 100, owner="worker", lease_for=60).leases
+        broker.bury([(lease, reason) for lease, reason in zip(leases, reasons, strict=True)])
+        found = list(broker.dead_letters())
+        broker.close()
+        return found
+
+    def deal(self, deed: str, *ids: str) -> Any:
+        return self.client.post("/admin/celeriac/deadletter/", {"deed": deed, "id": ids}, follow=True)
+
+    def left(self) -> tuple[int, int]:
+        """How many letters are dead, and how many messages are in the queue."""
+        broker = open_broker(self.url)
+        found = len(broker.dead_letters()), broker.stats(["celery"])["celery"].ready
+        broker.close()
+        return found
+
+    def test_dead_letters_of_the_broker_are_put_back_and_dropped(self) -> None:
+        letters = self.letters("out of memory", "time limit", "<b>worse</b>")
+        page = self.text("deadletter")
+        assert "out of memory" in page
+        assert "&lt;b&gt;worse&lt;/b&gt;" in page
+        assert send.name in page
+        assert "4711" in page
+        assert "/admin/celeriac/deadletter/" in self.client.get("/admin/").content.decode()
+        assert "1 letter is in its queue again." in self.deal("retry", letters[0].id).content.decode()
+        assert self.left() == (2, 1)
+        ids = [letter.id for letter in letters[1:]]
+        assert "2 letters were dropped." in self.deal("drop", *ids).content.decode()
+        assert self.left() == (0, 1)
+        assert "0 letters were dropped." in self.deal("drop", *ids).content.decode()
+        assert "No dead letters." in self.text("deadletter")
+
+    def test_dead_letters_come_in_pages(self) -> None:
+        self.letters(*(f"reason {number}." for number in range(60)))
+        first, second = self.text("deadletter"), self.text("deadletter", offset="50")
+        shown = [len(re.findall(r"reason \d+\.</td>", page)) for page in (first, second)]
+        assert shown == [50, 10]
+        assert "?offset=50" in first
+        assert "?offset=0" in second
+        assert self.text("deadletter", offset="nonsense").count("reason ") == first.count("reason ")
+
+    def test_dead_letters_need_permissions_of_their_own(self) -> None:
+        [letter] = self.letters("time limit")
+        self.login("clerk", "view_taskrecord")
+        assert self.client.get("/admin/celeriac/deadletter/").status_code == 403
+        assert self.deal("drop", letter.id).status_code == 403
+        self.login("reader", "view_deadletter")
+        page = self.text("deadletter")
+        assert "time limit" in page
+        assert "<button" not in page.split("result_list")[0].split("changelist-form")[1]
+        for deed in ("retry", "drop", "other"):
+            assert self.deal(deed, letter.id).status_code == 403
+        self.login("operator", "view_deadletter", "retry_deadletter")
+        assert self.deal("drop", letter.id).status_code == 403
+        assert self.left() == (1, 0)
+        assert self.deal("retry", letter.id).status_code == 200
+        assert self.left() == (0, 1)
+
+    def test_a_broker_without_dead_letters_says_so(self) -> None:
+        project_app().conf.broker_read_url = "amqp://queue.example//"
+        assert "not one of Celeriac&#x27;s" in self.text("deadletter")
+
+    def test_the_database_knows_no_dead_letters(self) -> None:
+        self.letters("time limit")
+        out = StringIO()
+        call_command("dumpdata", "celeriac", "--all", stdout=out)
+        assert out.getvalue().strip() == "[]"

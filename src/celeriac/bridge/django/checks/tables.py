@@ -40,4 +40,4 @@ def _missing(alias: str) -> Iterator[str]:
 
 
 def _belongs(model: Any, alias: str) -> bool:
-    return bool(router.allow_migrate_model(alias, model))
+    return model._meta.managed and bool(router.allow_migrate_model(alias, model))
