@@ -107,6 +107,31 @@ def test_rows_leave_in_their_order_and_batch_by_batch(database: str, outlet: Out
     relay.close()
 
 
+def test_a_backlog_is_never_sorted(postgres: Any) -> None:
+    """PostgreSQL, which last saw the table empty, would read and sort all of it for each batch."""
+    from django.db import connections
+
+    from celeriac.django.claims import Claims
+    from celeriac.django.tables import Tables
+
+    write("postgres", [str(number) for number in range(3000)])
+    claims = Claims("postgres", Tables().on("postgres"))
+    with claims.next(0, 10) as claim, connections["postgres"].cursor() as cursor:
+        assert len(claim.rows) == 10
+        for statement, values in (
+            (claims.statements.next_rows(0), [0, None, 10]),
+            (claims.statements.named_rows(2), [[1, 2]]),
+            (claims.statements.delete(2), [[1, 2]]),
+        ):
+            cursor.execute(f"EXPLAIN {statement}", values)
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "Index Scan" in plan
+            assert "Seq Scan" not in plan
+        cursor.execute(f"EXPLAIN {claims.statements.next_rows(0)}", [0, None, 10])
+        assert not any("Sort" in line for (line,) in cursor.fetchall())
+    empty("postgres")
+
+
 def test_it_looks_less_and_less_often_into_an_empty_outbox(database: str, outlet: Outlet) -> None:
     relay = make_relay(database, outlet)
     pauses = [relay.tick() for _ in range(6)]

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from celeriac.core.message import Message
 from celeriac.core.outbox import Outgoing
+from celeriac.django.fetching import fetch_all
 from celeriac.django.models import OutboxMessage
 from celeriac.django.statements import Statements
 
@@ -60,26 +61,30 @@ class Claims:
         """Take up to so many rows with ids above ``after`` that nobody holds, but for some ordering keys."""
         keys = list(without)
         connection = connections[self.database]
-        values = [after, moment(connection), *keys, limit]
+        others = self.statements.listed(keys) if keys else ()
+        values = [after, moment(connection), *others, limit]
         with self._taking(self.statements.next_rows(len(keys)), values) as claim:
             yield claim
 
     @contextmanager
     def named(self, ids: Sequence[int]) -> Iterator[Claim]:
         """Take those of the rows that are still there and that nobody else has."""
-        values = ids if self.locking else [*ids, moment(connections[self.database])]
+        listed = self.statements.listed(ids)
+        values = listed if self.locking else [*listed, moment(connections[self.database])]
         with self._taking(self.statements.named_rows(len(ids)), values) as claim:
             yield claim
 
     @contextmanager
     def _taking(self, statement: str, values: Sequence[Any]) -> Iterator[Claim]:
         connection = connections[self.database]
+        alone = not connection.in_atomic_block  # and not part of a test's transaction
         with ExitStack() as stack:
             if self.locking:
                 stack.enter_context(transaction.atomic(self.database))
             cursor = stack.enter_context(connection.cursor())
-            cursor.execute(statement, values)
-            rows = [_row(*found) for found in cursor.fetchall()]
+            if self.statements.prepare is not None and alone:
+                cursor.execute(self.statements.prepare)
+            rows = [_row(*found) for found in fetch_all(connection, statement, values)]
             yield self._in_order(cursor, rows)
 
     def _in_order(self, cursor: Any, rows: Sequence[Row]) -> Claim:
@@ -90,7 +95,8 @@ class Claims:
             return Claim(rows, last=last)
         keys = list({row.outgoing.ordering_key for row in keyed})
         ids = [row.id for row in keyed]
-        cursor.execute(self.statements.earlier(len(keys), len(ids)), [*keys, ids[-1], *ids])
+        listed = self.statements.listed
+        cursor.execute(self.statements.earlier(len(keys), len(ids)), [*listed(keys), ids[-1], *listed(ids)])
         first = dict(cursor.fetchall())
         waiting = {row.id for row in keyed if first.get(row.outgoing.ordering_key, row.id) < row.id}
         if not waiting:

@@ -42,8 +42,6 @@ def dispatch(claims: Claims, claim: Claim, outlet: Outlet, max_attempts: int) ->
     left = [row.id for row in rows if row.id not in refused and not _is_behind(row, stopped, refused)]
     connection = connections[claims.database]
     with transaction.atomic(claims.database, savepoint=False), connection.cursor() as cursor:
-        if claims.statements.lazy_commit is not None:
-            cursor.execute(claims.statements.lazy_commit)
         _delete(claims, cursor, left)
         dead = [_settle_refused(claims, cursor, row, why, max_attempts) for row, why in refused.values()]
     return Dispatched(len(left), len(refused), sum(dead))
@@ -59,7 +57,7 @@ def _is_behind(row: Row, stopped: set[str | None], refused: dict[int, Any]) -> b
 
 def _delete(claims: Claims, cursor: Any, ids: Sequence[int]) -> None:
     if ids:
-        cursor.execute(claims.statements.delete(len(ids)), ids)
+        cursor.execute(claims.statements.delete(len(ids)), claims.statements.listed(ids))
 
 
 def _settle_refused(claims: Claims, cursor: Any, row: Row, reason: str, max_attempts: int) -> bool:

@@ -46,7 +46,7 @@ class Relays:
         try:
             while not stopped():
                 pause = self.tick()
-                if not any(relay.has_rows() for relay in self._relays.values()):
+                if pause and not any(relay.has_rows() for relay in self._relays.values()):
                     return True
                 if time.monotonic() > deadline:
                     return False
