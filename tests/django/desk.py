@@ -38,6 +38,7 @@ class Post:
 
     def arrived(self, queue: str = "celery") -> list[Any]:
         """The first argument of each message that has arrived since the last look, in their order."""
+        assert self.app.framework.desk.outbox.finish(20)
         broker = open_broker(self.url)
         try:
             leases = broker.claim([queue], 10_000, owner="reader", lease_for=60).leases

@@ -36,6 +36,7 @@ def main(orders: int, rollback_every: int) -> None:
                 commit_follows()
         except ZeroDivisionError:
             note(key, "rolled back")
+        app.framework.desk.outbox.finish(60)  # each is published by itself, as the steps are counted
     note("", "producer done")
 
 

@@ -361,6 +361,7 @@ def test_a_broker_that_is_away_is_no_error_of_the_request(
     app = make_app("redis://127.0.0.1:1/0", outbox_fast_seconds=0.3)
     with transaction.atomic(database):
         first = app.tasks["ship"].delay("one")
+    assert app.framework.desk.outbox.finish(20)
     with transaction.atomic(database):
         second = app.tasks["ship"].delay("two")
     assert waiting(database) == [first.id, second.id]
@@ -395,3 +396,93 @@ def test_an_ordering_key_of_a_task(post: Post) -> None:
 
     with pytest.raises(ConfigurationError, match="ordering_key is 7"):
         post.app.task(name="wrong", shared=False, ordering_key=7)(wrong)
+
+
+def test_no_request_waits_for_the_broker(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Where the database lets several publish, a thread does; what commits meanwhile leaves together."""
+    for alias in ("postgres", "mariadb"):
+        request.getfixturevalue(alias)
+        from django.db import transaction
+
+        post = Post(tmp_path / alias)
+        (tmp_path / alias).mkdir()
+        outbox = post.app.framework.desk.outbox
+        publish, batches, go_on = outbox._fast_path._outlet.publish, [], threading.Event()
+
+        def slowly(outgoing: Any, publish: Any = publish, batches: Any = batches, go_on: Any = go_on) -> Any:
+            go_on.wait(20)
+            batches.append(len(outgoing))
+            return publish(outgoing)
+
+        outbox._fast_path._outlet.publish = slowly
+        for number in range(20):
+            with transaction.atomic(alias):
+                post.ship.delay(number)
+        assert len(waiting(alias)) == 20
+        assert not outbox.finish(0.01)
+        go_on.set()
+        assert post.arrived() == list(range(20))
+        assert len(batches) <= 2
+        assert waiting(alias) == []
+        empty(alias)
+
+
+def test_a_fork_has_a_thread_of_its_own(tmp_path: Path, postgres: Any) -> None:
+    import os
+
+    from django.db import connections, transaction
+
+    post = Post(tmp_path)
+
+    def commit(what: str) -> None:
+        with transaction.atomic("postgres"):
+            post.ship.delay(what)
+
+    commit("in the parent")
+    assert post.arrived() == ["in the parent"]
+    connections.close_all()
+    child = os.fork()
+    if not child:
+        try:
+            commit("in the child")
+            post.app.framework.desk.outbox.finish(20)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert post.arrived() == ["in the child"]
+    assert waiting("postgres") == []
+
+
+def test_a_process_ends_when_its_calls_have_left(tmp_path: Path, postgres: Any) -> None:
+    """Without a relay: the end of a script waits for its thread."""
+    import json
+    import os
+    import subprocess
+    import sys
+
+    from tests.workers import ROOT
+
+    post = Post(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT],
+        cwd=ROOT,
+        env={**os.environ, "DATABASES": json.dumps({"default": postgres}), "BROKER": post.url},
+        check=False,
+    )
+    assert done.returncode == 0
+    assert post.arrived() == ["one"]
+    assert waiting("postgres") == []
+
+
+_SCRIPT = """
+from tests.django.shop.celery import ship
+
+import django
+
+django.setup()
+
+from django.db import transaction
+
+with transaction.atomic():
+    ship.delay("one")
+"""

@@ -57,8 +57,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     #: Whether calls inside a transaction wait for its commit, in a Django project. Defaults to True.
     outbox_enabled: bool = True
-    #: Seconds a request may spend after its commit on sending what it has published. Defaults to 0.5.
+    #: Seconds that a process may take, after a commit, to send what it has published. Defaults to 0.5.
     outbox_fast_seconds: Seconds = 0.5
+    #: Whether a thread does so and not the request, where databases let several publish. Defaults to True.
+    outbox_fast_thread: bool = True
     #: Most messages that a relay takes at once. Defaults to 500.
     outbox_batch_max: Count = 500
     #: Seconds between a relay's looks into an empty outbox. Defaults to 0.05.

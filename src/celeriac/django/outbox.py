@@ -49,6 +49,10 @@ class TransactionalOutbox:
             ids = self._insert(connection, outgoing[start : start + most])
             self._fast_path.expect(connection, ids, written)
 
+    def finish(self, seconds: float) -> bool:
+        """Wait until what this process has committed is at the broker, or left to the relay; say if it is."""
+        return self._fast_path.finish(seconds)
+
     def _insert(self, connection: Any, outgoing: Sequence[Outgoing]) -> list[int]:
         """Write the rows with as few statements as tell their ids; return these."""
         statements = self._tables.on(connection.alias)

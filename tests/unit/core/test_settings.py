@@ -26,6 +26,7 @@ DEFAULTS = {
     "limits_unreachable": "wait",
     "outbox_enabled": True,
     "outbox_fast_seconds": 0.5,
+    "outbox_fast_thread": True,
     "outbox_batch_max": 500,
     "outbox_poll_seconds": 0.05,
     "outbox_max_attempts": 5,
