@@ -19,8 +19,13 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 @click.command()
-def main() -> None:
+@click.option("--check", is_flag=True, help="Change nothing; fail if the table is another one.")
+def main(check: bool) -> None:
     """Replace the table by that of the last measurements."""
+    if check:
+        if filled(DOCUMENT.read_text()) != DOCUMENT.read_text():
+            raise click.ClickException(f"run {Path(__file__).name}: {DOCUMENT.name} has other figures")
+        return
     DOCUMENT.write_text(filled(DOCUMENT.read_text()))
     click.echo(f"Filled in {DOCUMENT.name}")
 
