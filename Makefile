@@ -16,7 +16,7 @@ NEWER := .venv-django
 NEWER_PYTHON = $(firstword $(shell for python in python3.14 python3.13 python3.12 $$HOME/.pyenv/versions/3.1[2-4]*/bin/python; do \
     $$python -c 'import ensurepip' 2>/dev/null && echo $$python; done))
 
-.PHONY: help demo test simulate chaos soak crash-matrix check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
+.PHONY: help demo test simulate chaos soak crash-matrix check lint types bench bench-report bench-outbox guarantees compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -56,6 +56,11 @@ bench-report: $(PEERS)/.ready ## Write the last measurements into docs/performan
 	$(PEERS)/bin/python benchmarks/write_report.py
 	$(PEERS)/bin/python benchmarks/draw.py
 
+bench-outbox: $(READY) $(SERVERS) $(RIVALS)/.ready ## Measure the outbox and the inbox, also against django-celery-outbox
+	$(BIN)/python benchmarks/outbox.py $(ARGS)
+	PYTHONPATH=. $(BIN)/python benchmarks/django_connections.py --json benchmarks/results/django-connections.json
+	$(BIN)/python benchmarks/outbox_report.py
+
 guarantees: $(READY) ## Write the figures of the last chaos, simulation and soak into docs/guarantees.md
 	$(BIN)/python -m tests.guarantees
 
@@ -78,6 +83,9 @@ lock: ## Renew both lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra redis --extra compare -c requirements.lock --python-version 3.11 \
 	    --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q \
 	    -o benchmarks/requirements.lock
+	printf 'django-celery-outbox\nhiredis\npackaging\npsycopg[binary]\nredis\n' | \
+	    uv pip compile - -c requirements.lock --python-version 3.11 --universal --generate-hashes --no-emit-index-url \
+	    --no-header --no-annotate --upgrade -q -o benchmarks/outbox-requirements.lock
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) $(PEERS) $(RIVALS) $(NEWER) .mypy_cache .ruff_cache .pytest_cache

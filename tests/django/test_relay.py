@@ -486,3 +486,23 @@ from django.db import transaction
 with transaction.atomic():
     ship.delay("one")
 """
+
+
+def test_whoever_watches_statements_sees_those_of_the_outbox(tmp_path: Path, database: str) -> None:
+    from django.db import connections, transaction
+    from django.db.transaction import TransactionManagementError
+
+    post, seen = Post(tmp_path), []
+
+    def watch(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        seen.append(sql)
+        return execute(sql, params, many, context)
+
+    with transaction.atomic(database), connections[database].execute_wrapper(watch):
+        post.ship.delay("one")
+    assert [sql for sql in seen if sql.startswith("INSERT")]
+    with transaction.atomic(database):
+        transaction.set_rollback(True, database)
+        with pytest.raises(TransactionManagementError):
+            post.ship.delay("two")
+    assert post.arrived() == ["one"]

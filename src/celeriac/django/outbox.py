@@ -12,6 +12,7 @@ from celeriac.core.errors import ConfigurationError
 from celeriac.core.outbox import Outgoing, Told
 from celeriac.django.claims import moment
 from celeriac.django.fast_path import FastPath
+from celeriac.django.fetching import fetch_all
 from celeriac.django.models import OutboxMessage
 from celeriac.django.tables import Tables
 from celeriac.django.transaction_end import at_end
@@ -63,15 +64,15 @@ class TransactionalOutbox:
         statements = self._tables.on(connection.alias)
         now, held_until = moment(connection), self._fast_path.held_until(connection)
         rows = [_values(connection, one, now, held_until) for one in outgoing]
+        if statements.returns_ids:
+            values = [value for row in rows for value in row]
+            return [row[0] for row in fetch_all(connection, statements.insert(len(rows)), values)]
+        ids = []
         with connection.cursor() as cursor:
-            if statements.returns_ids:
-                cursor.execute(statements.insert(len(rows)), [value for row in rows for value in row])
-                return [row[0] for row in cursor.fetchall()]
-            ids = []
             for row in rows:
                 cursor.execute(statements.insert(1), row)
                 ids.append(cursor.lastrowid)
-            return ids
+        return ids
 
 
 def _values(connection: Any, one: Outgoing, now: Any, held_until: Any) -> list[Any]:
@@ -87,8 +88,6 @@ def _values(connection: Any, one: Outgoing, now: Any, held_until: Any) -> list[A
         message.due,
         one.ordering_key,
         now,
-        0,
-        "",
         held_until,
     ]
 

@@ -14,7 +14,9 @@ __all__ = ["READ", "Statements"]
 MESSAGE: Final = (
     *("task_id", "task", "queue", "exchange", "payload", "priority", "due", "ordering_key", "created"),
 )
-WRITTEN: Final = (*MESSAGE, "attempts", "error", "held_until")
+WRITTEN: Final = (*MESSAGE, "held_until")
+#: What a new row has besides, as SQL.
+_UNTRIED: Final = {"attempts": "0", "error": "''"}
 #: What is read of a row.
 READ: Final = ("id", *MESSAGE[:-1], "attempts")
 #: What the transaction of a claim begins with. Deletions need not wait for the disk: after a crash of the
@@ -52,10 +54,10 @@ class Statements:
         return self._insert_one if rows == 1 else self._insert(rows)
 
     def _insert(self, rows: int) -> str:
-        row = f"({self._marks(len(WRITTEN))})"
+        row = f"({self._marks(len(WRITTEN))}, {', '.join(_UNTRIED.values())})"
         returning = f" RETURNING {self._quote('id')}" if self.returns_ids else ""
         return (
-            f"INSERT INTO {self.table} ({self._names(WRITTEN)}) "  # noqa: S608 - names of ours
+            f"INSERT INTO {self.table} ({self._names((*WRITTEN, *_UNTRIED))}) "  # noqa: S608
             f"VALUES {', '.join([row] * rows)}{returning}"
         )
 

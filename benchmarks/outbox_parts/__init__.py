@@ -1,0 +1,1 @@
+"""What benchmarks/outbox.py measures, one module for each question."""
