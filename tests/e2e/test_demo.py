@@ -87,8 +87,10 @@ def assert_faultless(figures: dict[str, Any], committed: int, rolled_back: int) 
 
 
 def assert_killed(figures: dict[str, Any], messages: str) -> None:
+    assert re.search(r"import \d+ killed \(SIGKILL\) after a commit, calls not sent yet: [1-9]", messages)
     assert re.search(r"shard \d+ killed", messages)
     assert re.search(r"worker \d+ and all its shards killed", messages)
+    assert figures["recovery_seconds"]["import"] > 0
     assert figures["recovery_seconds"]["shard"] > 0
     assert figures["recovery_seconds"]["worker"] > 0
 

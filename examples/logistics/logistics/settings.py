@@ -13,7 +13,7 @@ from os import environ
 from django.core.management.utils import get_random_secret_key
 
 SECRET_KEY = get_random_secret_key()  # signs nothing that outlives the process
-INSTALLED_APPS = ["orders"]
+INSTALLED_APPS = ["orders", "celeriac.django"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

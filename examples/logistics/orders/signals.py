@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db import transaction
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
@@ -12,6 +11,6 @@ from .tasks import process_order
 
 @receiver(post_save, sender=Order)
 def process_new_order(instance: Order, created: bool, **_: Any) -> None:
-    """Once the order is committed, its task is in the queue; after a rollback there is none."""
+    """Once the order is committed, its task is on its way; after a rollback there is none."""
     if created:
-        transaction.on_commit(lambda: process_order.delay(str(instance.pk)))
+        process_order.delay(instance)

@@ -1,38 +1,41 @@
 """What workers do for an order."""
 
+from typing import Any
+
 from celery import Task, shared_task
-from django.db import OperationalError, transaction
+from django.db import OperationalError
+
+from celeriac.django.inbox import once
 
 from . import tariff
 from .models import LedgerEntry, Order, Shipment
 
 
-@shared_task(bind=True, acks_late=True, max_retries=10)
-def process_order(self: Task, order_id: str) -> None:
+class OrderTask(Task):
+    """A task of one order; the ledger remembers when there is no such order."""
+
+    def on_failure(self, exc: Exception, _id: str, args: tuple[Any, ...], *_: Any) -> None:
+        if isinstance(exc, Order.DoesNotExist):
+            LedgerEntry.add(args[0].pk, LedgerEntry.What.ORPHAN)
+
+
+@shared_task(base=OrderTask, bind=True, acks_late=True, max_retries=10, on_missing="raise")
+def process_order(self: Task, order: Order) -> None:
     """Price and ship the order; it is shipped once, however often this runs.
 
-    ``acks_late`` has a crashed run repeated. Shipment and ledger line are committed together, and
-    only by the run that created the shipment.
+    ``acks_late`` has a crashed run repeated. What is inside of ``once`` is committed together, by
+    the first run that comes so far.
     """
     try:
-        LedgerEntry.add(order_id, LedgerEntry.What.STARTED)
-        ship(order_id)
+        LedgerEntry.add(order.pk, LedgerEntry.What.STARTED)
+        label = {"price_cents": price(order), "tracking_number": order.pk.hex[:16].upper()}
+        # Only now is the database locked against other writers, and not for longer than it takes.
+        with once("ship", order.pk) as first:
+            if first:
+                Shipment.objects.create(order=order, **label)
+                LedgerEntry.add(order.pk, LedgerEntry.What.SHIPPED)
     except OperationalError as error:  # the database is busy: later, rather than never
         raise self.retry(exc=error, countdown=1) from error
-
-
-def ship(order_id: str) -> None:
-    """The order has its shipment, unless there is no such order."""
-    order = Order.objects.filter(pk=order_id).first()
-    if order is None:
-        LedgerEntry.add(order_id, LedgerEntry.What.ORPHAN)
-        return
-    label = {"price_cents": price(order), "tracking_number": order.pk.hex[:16].upper()}
-    # Only now is the database locked against other writers, and not for longer than it takes.
-    with transaction.atomic():
-        _, created = Shipment.objects.get_or_create(order=order, defaults=label)
-        if created:
-            LedgerEntry.add(order_id, LedgerEntry.What.SHIPPED)
 
 
 def price(order: Order) -> int:

@@ -45,8 +45,9 @@ def demo(
     """Run a parcel company on this machine, and kill its workers on the way.
 
     Orders are imported from a file, every twentieth is rolled back, and a task prices and ships each
-    committed one. A shard is killed (SIGKILL) when a third of the orders is shipped, the whole worker
-    at two thirds. What came of it is read from the application's own database.
+    committed one. The import is killed (SIGKILL) right after a commit and started again, then a shard when
+    a third of the orders is shipped, and the whole worker at two thirds. What came of it is read from the
+    application's own database.
 
     Ends with 0 if every committed order was shipped once; 1 if not, or if the file has bad rows; 2 if
     it cannot be done as asked.

@@ -20,12 +20,19 @@ class Counts(msgspec.Struct, frozen=True):
     rolled_back: int = 0
     shipped: int = 0
 
+    @property
+    def imported(self) -> int:
+        """How many orders the import has come to."""
+        return self.committed + self.rolled_back
+
 
 class Kill(msgspec.Struct, frozen=True):
     """When processes were killed (Unix seconds), and who lived until then."""
 
     at: float
     pids: frozenset[int]
+    #: The last call that a killed producer had committed and not sent; None: no producer was killed.
+    unsent: int | None = None
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +73,13 @@ class Ledger:
             rolled_back=self._number("SELECT count(*) FROM orders_ledgerentry WHERE what = 'rolled back'"),
             shipped=self._number("SELECT count(*) FROM orders_shipment"),
         )
+
+    def unsent(self, up_to: int | None = None) -> list[int]:
+        """Return the ids of committed calls that are still in the outbox, in their order."""
+        rows = self._connection.execute(
+            "SELECT id FROM celeriac_outboxmessage WHERE id <= coalesce(?, id) ORDER BY id", [up_to]
+        )
+        return [number for (number,) in rows]
 
     def last_starter(self, pids: frozenset[int]) -> int | None:
         """Return which of the processes was the last to start a task, None if none ever did."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -77,6 +78,14 @@ class BackgroundProcess:
             kill_group(self._process.pid)
             self._process.wait()
             wait_until_gone(self._process.pid, _GONE_SECONDS)
+
+    def pause(self) -> None:
+        """It stands still until it is resumed or killed."""
+        self._started.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """It goes on from where it was paused."""
+        self._started.send_signal(signal.SIGCONT)
 
     def output(self) -> list[str]:
         """Return the lines it has written so far."""

@@ -21,6 +21,7 @@ def as_json(outcome: Outcome, broker: str, folder: Path | None) -> str:
     report: dict[str, Any] = {
         **msgspec.to_builtins(outcome.figures),
         "recovery_seconds": {
+            "import": _rounded(outcome.import_recovery),
             "shard": _rounded(outcome.shard_recovery),
             "worker": _rounded(outcome.worker_recovery),
         },
@@ -53,6 +54,7 @@ def show(console: Console, outcome: Outcome, broker: str) -> None:
         count = getattr(figures, name)
         table.add_row(name, f"{count:,}", style="bold red" if count else "bold green")
     table.add_section()
+    table.add_row("recovery after the import was killed", _seconds(outcome.import_recovery))
     table.add_row("recovery after a shard was killed", _seconds(outcome.shard_recovery))
     table.add_row("recovery after the worker was killed", _seconds(outcome.worker_recovery))
     table.add_row("tasks per second", f"{figures.tasks_per_second:,.0f}")

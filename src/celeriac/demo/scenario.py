@@ -43,6 +43,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     figures: Figures
     #: Seconds from the kill until all was well; None: nothing was killed, or all was never well.
+    import_recovery: float | None
     shard_recovery: float | None
     worker_recovery: float | None
     bad_rows: list[BadRow]
@@ -74,6 +75,7 @@ class Scenario:
             self._begin(orders_import)
             try:
                 if self._plan.kill:
+                    self._kill_the_import(watch, ledger, orders_import, found.total)
                     self._kill_a_shard(watch, ledger, found.expected)
                     self._kill_the_worker(watch, found.expected)
                 watch.until(watch.all_shipped)
@@ -83,6 +85,7 @@ class Scenario:
             self._end(watch)
             return Outcome(
                 figures=ledger.figures(),
+                import_recovery=watch.recovery.get("import"),
                 shard_recovery=watch.recovery.get("shard"),
                 worker_recovery=watch.recovery.get("worker"),
                 bad_rows=found.bad_rows,
@@ -110,7 +113,7 @@ class Scenario:
         return found
 
     def _orders_import(self, found: ImportReport) -> OrdersImport:
-        options = ["--rollback-every", str(ROLLBACK_EVERY)]
+        options = ["--rollback-every", str(ROLLBACK_EVERY), "--resume"]
         if self._plan.kill:
             options += ["--per-second", str(max(1, found.total // _IMPORT_SECONDS))]
         return OrdersImport(self._site, "import", self._plan.orders, self._plan.limit, *options)
@@ -121,6 +124,21 @@ class Scenario:
         self._worker.wait_until_ready()
         self._view.say(f"worker {self._worker.pid} is ready, with {self._plan.shards} shards")
         orders_import.start()
+
+    def _kill_the_import(self, watch: Watch, ledger: Ledger, orders_import: OrdersImport, total: int) -> None:
+        """At a sixth, the import is gone right after a commit, its call not sent; another one goes on."""
+        watch.until(lambda: watch.counts.imported >= total / 6 or watch.import_ended)
+        watch.until(lambda: _is_paused_before_it_sends(orders_import, ledger) or watch.import_ended)
+        if watch.import_ended:
+            return
+        killed = orders_import.pid
+        left = ledger.unsent()
+        kill = Kill(at=time.time(), pids=frozenset({killed}), unsent=left[-1])
+        orders_import.kill()
+        watch.killed("import", kill)
+        orders_import.start()
+        self._view.say(f"import {killed} killed (SIGKILL) after a commit, calls not sent yet: {len(left)}")
+        self._view.say(f"import {orders_import.pid} goes on")
 
     def _kill_a_shard(self, watch: Watch, ledger: Ledger, expected: int) -> None:
         """At a third, a process that runs tasks is gone without a word."""
@@ -156,3 +174,12 @@ class Scenario:
         watch.look_for_recovery()
         if not self._worker.stop():
             self._view.say("the worker did not stop when told to, and was killed")
+
+
+def _is_paused_before_it_sends(orders_import: OrdersImport, ledger: Ledger) -> bool:
+    """Return whether the import stands still between a commit and the sending of its call."""
+    orders_import.pause()
+    if ledger.unsent():
+        return True
+    orders_import.resume()
+    return False

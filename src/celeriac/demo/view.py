@@ -56,7 +56,7 @@ class PlainView:
     def progress(self, counts: Counts) -> None:
         if time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + _LINE_EVERY
-            imported = counts.committed + counts.rolled_back
+            imported = counts.imported
             self.say(f"{imported}/{self._imported} imported, {counts.shipped}/{self._shipped} shipped")
 
     def say(self, event: str) -> None:
@@ -97,7 +97,7 @@ class LiveView:
         self._bars.update(self._shipped, total=shipped)
 
     def progress(self, counts: Counts) -> None:
-        self._bars.update(self._imported, completed=counts.committed + counts.rolled_back)
+        self._bars.update(self._imported, completed=counts.imported)
         self._bars.update(self._shipped, completed=counts.shipped)
 
     def say(self, event: str) -> None:

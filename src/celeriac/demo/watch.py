@@ -42,7 +42,8 @@ class Watch:
         self._stalled_after = stalled_after
         self._kills: dict[str, Kill] = {}
         self._next_recovery_look = 0.0
-        self._import_ended = False
+        #: Whether no more orders will come.
+        self.import_ended = False
         self.counts = Counts()
         #: Seconds each kill took to recover from, by what was killed; absent while it has not.
         self.recovery: dict[str, float] = {}
@@ -70,7 +71,7 @@ class Watch:
 
     def all_shipped(self) -> bool:
         """Whether no order is left, and none will come."""
-        return self._import_ended and self.counts.shipped >= self.counts.committed
+        return self.import_ended and self.counts.shipped >= self.counts.committed
 
     def drained(self) -> bool:
         """Whether the broker, too, has nothing left: also those come back that a kill left unsettled."""
@@ -79,17 +80,22 @@ class Watch:
     def look_for_recovery(self) -> None:
         """Each recovery that the ledger shows by now is known."""
         for what in self._kills.keys() - self.recovery.keys():
-            seconds = self._ledger.recovery(self._kills[what])
+            seconds = self._recovery(self._kills[what])
             if seconds is not None:
                 self.recovery[what] = seconds
                 self._view.say(f"recovered from the {what}'s end after {seconds:.2f} s")
+
+    def _recovery(self, kill: Kill) -> float | None:
+        if kill.unsent is None:
+            return self._ledger.recovery(kill)
+        return None if self._ledger.unsent(kill.unsent) else time.time() - kill.at
 
     def _look(self) -> None:
         if self._worker.exit_code is not None:
             raise self._worker.failure()
         # Looked at before the orders are counted: then the count holds all of them.
-        self._import_ended = self._import.exit_code is not None
-        if self._import_ended:
+        self.import_ended = self._import.exit_code is not None
+        if self.import_ended:
             self._import.report()
         self.counts = self._ledger.counts()
         self._view.progress(self.counts)

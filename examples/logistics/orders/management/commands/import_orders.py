@@ -3,9 +3,10 @@
 import json
 import time
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, OutputWrapper
 from django.db import IntegrityError, transaction
@@ -14,6 +15,7 @@ from orders.models import LedgerEntry, Order
 from orders.parcels import BadRow, Parcel, ParcelFile, UnreadableFile
 
 REPORT_EVERY = 500
+Item = TypeVar("Item")
 
 
 class RolledBack(Exception):
@@ -34,6 +36,7 @@ class Command(BaseCommand):
             "--rollback-every", type=positive, metavar="N", help="undo every Nth order on purpose"
         )
         parser.add_argument("--per-second", type=positive, metavar="N", help="save at most N orders a second")
+        parser.add_argument("--resume", action="store_true", help="leave out what was imported before")
         parser.add_argument("--check", action="store_true", help="check the file and save nothing")
         parser.add_argument("--json", action="store_true", help="report as JSON, one object a line")
 
@@ -46,9 +49,11 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=2) from None
         report.bad_rows = parcels.bad_rows
         if not check:
-            for row, parcel in paced(parcels, options["per_second"]):
-                number = report.saved + report.rolled_back + 1
-                save(row, parcel, number % (options["rollback_every"] or number + 1) == 0, report)
+            every = options["rollback_every"] or report.total + 1
+            before = imported_before() if options["resume"] else 0
+            numbered = islice(enumerate(parcels, 1), before, None)
+            for number, (row, parcel) in paced(numbered, options["per_second"]):
+                save(row, parcel, number % every == 0, report)
         report.end()
         if report.bad_rows:
             raise CommandError(f"rows left out: {len(report.bad_rows)}", returncode=1)
@@ -109,13 +114,18 @@ def save(row: int, parcel: Parcel, undo: bool, report: Report) -> None:
     report.progress()
 
 
-def paced(parcels: ParcelFile, per_second: int | None) -> Iterator[tuple[int, Parcel]]:
-    """The parcels, no faster than ``per_second``."""
+def imported_before() -> int:
+    """Return how many good rows of the file an import that was killed has come to."""
+    return Order.objects.count() + LedgerEntry.objects.filter(what=LedgerEntry.What.ROLLED_BACK).count()
+
+
+def paced(items: Iterable[Item], per_second: int | None) -> Iterator[Item]:
+    """The items, no faster than ``per_second``."""
     began = time.monotonic()
-    for count, numbered in enumerate(parcels):
+    for count, item in enumerate(items):
         if per_second:
             time.sleep(max(0.0, began + count / per_second - time.monotonic()))
-        yield numbered
+        yield item
 
 
 def positive(text: str) -> int:
