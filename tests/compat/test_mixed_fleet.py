@@ -5,15 +5,30 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
+from collections.abc import Callable
 
 import pytest
 from celery import Celery as StockCelery
+from redis import Redis
 
 from celeriac.core.broker import QueueStats
 from tests.servers import wait_until
 from tests.stage import APP, Stage
-from tests.workers import worker
+from tests.workers import WorkerProcess, worker
+
+#: All that is in lists and hashes, at one moment.
+_HELD = """
+local held = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+    local kind = redis.call('TYPE', key).ok
+    local found = kind == 'list' and redis.call('LRANGE', key, 0, -1)
+        or kind == 'hash' and redis.call('HVALS', key) or {}
+    for _, value in ipairs(found) do held[#held + 1] = value end
+end
+return held
+"""
 
 
 def stock_app(stage: Stage) -> StockCelery:
@@ -88,6 +103,28 @@ def test_both_kinds_of_worker_share_a_queue_while_shards_die(redis_stage: Stage)
         stock.stop()
 
 
+def stop_with_empty_hands(
+    stage: Stage, stock: WorkerProcess, done: Callable[[], set[str]], sent: int
+) -> None:
+    """The stock worker is paused at a moment when each message is in Redis, or done.
+
+    kombu notes a message only after it has taken it out of its list: a worker that is killed in between
+    loses it, and nobody could restore it.
+    """
+    with Redis.from_url(stage.url) as redis:
+
+        def is_empty_handed() -> bool:
+            stock.signal(signal.SIGSTOP)
+            held = b"".join(redis.eval(_HELD, 0, f"{stage.prefix}*"))
+            found = {name.decode() for name in re.findall(rb"task-\d+", held)} | done()
+            if len(found) == sent:
+                return True
+            stock.signal(signal.SIGCONT)
+            return False
+
+        wait_until(is_empty_handed)
+
+
 @pytest.mark.shows("beyond", "mixed fleet")
 def test_workers_of_both_kinds_are_killed_and_nothing_is_lost(redis_stage: Stage) -> None:
     """At last only Celeriac is left, and restores what the stock workers had taken."""
@@ -114,6 +151,7 @@ def test_workers_of_both_kinds_are_killed_and_nothing_is_lost(redis_stage: Stage
                 wait_until(lambda goal=goal: stage.ledger.count("done by stock") >= goal)
                 os.kill(chance.choice(celeriac.shards()), signal.SIGKILL)
                 kills += 1
+            stop_with_empty_hands(stage, stock, done, tasks * (life + 1) // 3)
             for fated in chance.sample([celeriac, stock], 2):
                 fated.kill_group()
                 kills += 2

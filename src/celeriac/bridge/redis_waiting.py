@@ -1,4 +1,4 @@
-"""Waiting for results in Redis: subscribed to when somebody waits, not when a task is published."""
+"""Waiting for results in Redis: few are subscribed to when their task is published, the others by a wait."""
 
 from __future__ import annotations
 

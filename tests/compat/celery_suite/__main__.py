@@ -18,6 +18,8 @@ from tests.compat.celery_suite.table import page
 
 JSON = ROOT / "benchmarks" / "results" / "celery-suite.json"
 PAGE = ROOT / "docs" / "celery-suite.md"
+#: What the page says of figures that were not all measured by one command.
+_SEVERAL_TIMES = "The columns were not measured by one command, nor at one time."
 
 
 def main() -> None:
@@ -25,6 +27,7 @@ def main() -> None:
     options = _options()
     results = json.loads(JSON.read_text()) if JSON.exists() else {"runs": {}}
     results["versions"] = _versions()
+    results["note"] = "Each column is one run." if set(options.runs) == set(RUNS) else _SEVERAL_TIMES
     with tempfile.TemporaryDirectory(prefix="celery-suite-") as folder:
         for name in options.runs:
             results["runs"][name] = _measure(RUNS[name], Path(options.logs or folder), options)
