@@ -80,6 +80,7 @@ def test_a_shard_that_held_too_much_memory_is_replaced_after_its_task(one_stage:
 def test_revoked_tasks_are_remembered_in_the_state_database(one_stage: Stage) -> None:
     database = one_stage.folder / "state"
     revoked = one_stage.send("effect", "revoked")
+    state.reset_state()
     state.revoked.add(revoked.id)
     state.Persistent(state, str(database)).save()
     state.reset_state()

@@ -14,7 +14,6 @@ from inspect import unwrap
 from typing import Any
 
 from celery.backends.base import Backend, BaseKeyValueStoreBackend
-from celery.backends.redis import RedisBackend
 from celery.result import result_from_tuple
 from celery.utils.functional import _regen
 
@@ -45,7 +44,7 @@ def keep_chords(backend: Any, app: Any) -> None:
             return
         group, parts = results
         # Redis does not look at what is generated; other stores need the list.
-        lazy = isinstance(parts, _regen) and isinstance(backend, RedisBackend)
+        lazy = isinstance(parts, _regen) and _is_redis(backend)
         told = None if lazy else [one.as_tuple() for one in parts]
         app.departures.keep_chord(database, ChordNote(group, told))
 
@@ -103,11 +102,16 @@ class ChordTeller:
             return self._app.backend
         if self._own is None:
             self._own = self._app._get_backend()
-            if isinstance(self._own, RedisBackend):
+            if _is_redis(self._own):
                 names = ("socket_connect_timeout", "socket_timeout")
                 self._own.connparams = {**self._own.connparams, **dict.fromkeys(names, self._patience / 2)}
                 self._own.retry_policy = {**self._own.retry_policy, "max_retries": 1}
         return self._own
+
+
+def _is_redis(backend: Any) -> bool:
+    # Told by its looks: importing Celery's class would make redis-py a need of every app.
+    return hasattr(backend, "connparams")
 
 
 def _transaction(app: Any, options: Mapping[str, Any]) -> str | None:
