@@ -54,6 +54,7 @@ def deliver(name: str, *args: Any, **request: Any) -> dict[str, Any]:
 
 def waiting() -> list[Any]:
     """Take all messages from the broker; return the task, the id and the number of retries of each."""
+    assert app.framework.desk.outbox.finish(20)
     with closing(open_broker(app.conf.broker_url, {})) as broker:
         leases = broker.claim(["celery"], 100, owner="test", lease_for=60).leases
         broker.ack(leases)
