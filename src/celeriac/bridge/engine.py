@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from billiard.util import get_pdeathsig
 from celery import bootsteps, signals
 from celery.worker import state
 from celery.worker.autoscale import AUTOSCALE_KEEPALIVE
@@ -146,6 +148,7 @@ class PreforkEngine(_Engine):
         return Supervisor(self.broker, self.settings, self.events, count=concurrency, **options)
 
     def start(self) -> None:
+        _make_ready_to_fork()
         self.supervisor.start()
 
     def tick(self, poll: Callable[[float], None]) -> None:
@@ -191,6 +194,14 @@ class PreforkEngine(_Engine):
 
     def _launch(self, spec: ShardSpec) -> None:
         run_shard(self.worker.app, self.worker.hostname, self.settings, spec, self.shared)
+
+
+def _make_ready_to_fork() -> None:
+    """What every shard would need for itself is loaded, and what is loaded stays shared."""
+    with suppress(OSError):
+        get_pdeathsig()  # every child sets its own; with cffi installed that takes a parser of C, some 7 MB
+    gc.collect()
+    gc.freeze()  # or each process' collections would write into all of it
 
 
 class ConcurrentEngine(PreforkEngine):

@@ -63,8 +63,8 @@ class LazyConsumer(ResultConsumer):
     def on_wait_for_pending(self, result: Any, **kwargs: Any) -> None:
         super().on_wait_for_pending(result, **kwargs)
         if not (self.is_eager or result.on_ready.ready):
-            if self._subscribe():
-                super().on_wait_for_pending(result, **kwargs)
+            self._subscribe()
+            super().on_wait_for_pending(result, **kwargs)
             self._unasked = UNASKED
 
     def hear_of_call(self, task_id: str) -> None:
@@ -91,11 +91,8 @@ class LazyConsumer(ResultConsumer):
             self._pubsub = self.backend.impatient_client.pubsub(ignore_subscribe_messages=True)
         return self._pubsub
 
-    def _subscribe(self) -> bool:
-        """Redis tells this process from now on of every result that somebody may wait for.
-
-        Return whether there was one of which it did not before.
-        """
+    def _subscribe(self) -> None:
+        """Redis tells this process from now on of every result that somebody may wait for."""
         self._leave_inherited()
         # The lock is held until Redis has confirmed, so that other threads look again after that, too.
         with self._exclusively():
@@ -109,7 +106,6 @@ class LazyConsumer(ResultConsumer):
                 while unconfirmed:  # connected anew, and subscribed to all of them again on the way
                     with self.reconnect_on_error():
                         self._confirm(unconfirmed)
-        return bool(keys)
 
     def _take_wanted(self) -> list[bytes]:
         """Note the wanted keys as subscribed to; return those that were not."""
