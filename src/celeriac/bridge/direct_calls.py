@@ -45,7 +45,14 @@ class DirectCalls:
             return None
         if task.typing and (check := getattr(task, "__header__", None)) is not None:
             check(*args, **kwargs)
-        return self._plain_calls.fill(template, args, kwargs, _NO_OPTIONS, get_current_worker_task())
+        parent = get_current_worker_task()
+        ahead = None if task.ignore_result else getattr(self._app.backend, "ids_ahead", None)
+        if ahead is None or (task_id := ahead.take_id()) is None:
+            return self._plain_calls.fill(template, args, kwargs, _NO_OPTIONS, parent)
+        prepared = self._plain_calls.fill(template, args, kwargs, {"task_id": task_id}, parent)
+        if prepared is None:
+            ahead.put_id_back(task_id)
+        return prepared
 
     def _template(self, task: Any) -> Template | None:
         if is_published_loudly() or not is_ordinary(task):

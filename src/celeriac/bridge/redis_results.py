@@ -23,11 +23,13 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import JSONEncoder
 from kombu.utils.json import dumps as kombu_dumps
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from celeriac.bridge.redis_waiting import LazyConsumer
+from celeriac.bridge.redis_ahead import AheadConsumer
 from celeriac.brokers.redis_client import PATIENCE
+from celeriac.brokers.redis_line import Line, Script
 from celeriac.core.errors import BrokerUnavailable
 
 __all__ = ["RedisResults"]
@@ -88,7 +90,7 @@ class RedisResults(RedisBackend):
     task's own. A process that dies loses what it holds: settle no task before ``flush`` has returned.
     """
 
-    ResultConsumer = LazyConsumer
+    ResultConsumer = AheadConsumer
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -189,7 +191,7 @@ class RedisResults(RedisBackend):
         read, and compared as Celery does.
         """
         arguments = [argument for _, result in chunk for argument in (result.value, result.expires)]
-        taken = self._store_new(keys=[key for key, _ in chunk], args=arguments)
+        taken = self._store_new([key for key, _ in chunk], arguments)
         if not taken:
             return
         again = [chunk[number - 1] for number in taken]
@@ -214,9 +216,15 @@ class RedisResults(RedisBackend):
         own = {"retry": Retry(NoBackoff(), 1), "socket_timeout": patience}
         return self._create_client(**{**self.connparams, **own})
 
+    def _store_new(self, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
+        try:
+            return self._new_results(arguments, keys)
+        except RedisConnectionError:  # what is stored already is found and compared
+            return self._new_results(arguments, keys)
+
     @cached_property
-    def _store_new(self) -> Any:
-        return self.impatient_client.register_script(STORE_NEW)
+    def _new_results(self) -> Script:
+        return Script(self.impatient_client, Line(self.impatient_client), STORE_NEW)
 
     # -- What Celery's backend does, with what is held in view
 
@@ -260,6 +268,12 @@ class RedisResults(RedisBackend):
     def is_lazy(self) -> bool:
         """Whether a task may be published without a word to this backend."""
         return not self.result_consumer.is_eager
+
+    @property
+    def ids_ahead(self) -> AheadConsumer:
+        """Where calls may take their ids from."""
+        consumer: AheadConsumer = self.result_consumer
+        return consumer
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         if not self.is_lazy:

@@ -13,12 +13,12 @@ from kombu.utils.encoding import bytes_to_str, ensure_bytes
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-__all__ = ["LazyConsumer"]
+__all__ = ["PATIENCE", "UNASKED", "LazyConsumer"]
 
 #: Channels in one SUBSCRIBE.
 _SUBSCRIBE_CHUNK: Final = 1000
 #: Seconds after which a connection that does not confirm a subscription is given up.
-_PATIENCE: Final = 5.0
+PATIENCE: Final = 5.0
 #: Results that are subscribed to as they are published: a process' first ones, and the next after each wait.
 UNASKED: Final = 16
 
@@ -103,7 +103,8 @@ class LazyConsumer(ResultConsumer):
                 with self.reconnect_on_error():
                     self._pubsub.subscribe(*unconfirmed)
                     self._confirm(unconfirmed)
-                while unconfirmed:  # connected anew, and subscribed to all of them again on the way
+                # Connected anew, and subscribed again on the way, but for those whose results were there.
+                while unconfirmed := unconfirmed & self.subscribed_to:
                     with self.reconnect_on_error():
                         self._confirm(unconfirmed)
 
@@ -120,19 +121,22 @@ class LazyConsumer(ResultConsumer):
 
     def _confirm(self, unconfirmed: set[bytes]) -> None:
         """Take keys out of the set until Redis has confirmed all; hear of results meanwhile."""
-        give_up = time.monotonic() + _PATIENCE
+        give_up = time.monotonic() + PATIENCE
         while unconfirmed:
             remaining = give_up - time.monotonic()
             if remaining <= 0:
                 raise RedisConnectionError("Redis has not confirmed a subscription")
             response = self._pubsub.parse_response(block=False, timeout=remaining)
-            if not response:
-                continue
-            if bytes_to_str(response[0]) == "subscribe":
+            if response:
+                self._hear(response)
+            if response and bytes_to_str(response[0]) == "subscribe":
                 unconfirmed.discard(ensure_bytes(response[1]))
-            message = self._pubsub.handle_message(response)
-            if message and message["type"] == "message":
-                self.on_state_change(self._decode_result(message["data"]), message)
+
+    def _hear(self, response: Any) -> None:
+        """Do what something that Redis has said on the connection asks for."""
+        message = self._pubsub.handle_message(response)
+        if message and message["type"] == "message":
+            self.on_state_change(self._decode_result(message["data"]), message)
 
     def _leave_inherited(self) -> None:
         """A forked child takes no part in its parent's connection, and wants what it had subscribed to."""

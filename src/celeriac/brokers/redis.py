@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from celeriac.brokers.redis_client import connection_options, open_client, refusal, translated
 from celeriac.brokers.redis_doorbell import Doorbell
 from celeriac.brokers.redis_large import LARGE, MARK, LargeClaims, most_at_a_time
+from celeriac.brokers.redis_line import Line, Script
 from celeriac.brokers.redis_pusher import Pusher
 from celeriac.core.broker import Features, Promoted, QueueStats
 from celeriac.core.errors import BrokerUnavailable
@@ -71,6 +72,8 @@ class RedisBroker:
         self._large = LargeClaims(self._redis, scripts.pop("claim_large"), self._ours)
         #: Mean bytes of the messages claimed last.
         self._size = 0.0
+        self._line = Line(self._redis)
+        self._claim = Script(self._redis, self._line, scripts.pop("claim"))
         self._scripts = {name: self._redis.register_script(text) for name, text in scripts.items()}
         self._batch_numbers = count(1)
         #: Indexes of the leases that this instance took and has not settled, by owner and batch.
@@ -229,6 +232,7 @@ class RedisBroker:
             self._doorbell.close()
             self._doorbell = None
         self._pusher.close()
+        self._line.close()
         self._redis.close()
 
     # -- Parts of the above
@@ -243,7 +247,9 @@ class RedisBroker:
         """Claim in the way that suits the latest messages; return lost leases, places and messages."""
         if self._size < self.large_from:
             most = most_at_a_time(1)
-            lost, parts = self._run("claim", min(n, _CLAIM_MAX), most, owner, lease_for, number, *rest, *keys)
+            with translated():
+                arguments = self._ours, min(n, _CLAIM_MAX), most, owner, lease_for, number, *rest, *keys
+                lost, parts = self._claim(arguments)
         else:
             n = min(n, most_at_a_time(self._size))
             with translated():

@@ -20,7 +20,15 @@ except ImportError as error:  # pragma: no cover - shown by the test of the bare
 else:
     _missing = None
 
-__all__ = ["PATIENCE", "client_on", "connection_options", "open_client", "refusal", "translated"]
+__all__ = [
+    "PATIENCE",
+    "client_on",
+    "connection_options",
+    "open_client",
+    "refusal",
+    "script_unknown",
+    "translated",
+]
 
 #: Seconds to wait for a connection, and for an answer: a connection that is only half open, because a
 #: machine or a firewall in between has forgotten it, gives neither an answer nor an error.
@@ -128,6 +136,11 @@ def client_on(pool: Any) -> Any:
 def refusal() -> type[Exception]:
     """Return the error with which a server refuses a command."""
     return redis.ResponseError
+
+
+def script_unknown() -> type[Exception]:
+    """Return the error with which a server says that it does not know a script."""
+    return redis.exceptions.NoScriptError
 
 
 class translated:  # noqa: N801 - read as a verb, as the standard library's context managers are
