@@ -90,9 +90,9 @@ $(PEERS)/.ready: $(READY) benchmarks/requirements.lock
 	    --target $(PEERS)/celeriac -e .
 	@touch $@
 
-# Debian's Redis and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
+# Debian's Redis, Prometheus and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
 $(SERVERS): $(READY)
-	@missing=$$(for program in redis-server chromium; do command -v $$program >/dev/null || echo $$program; done); \
+	@missing=$$(for program in redis-server prometheus chromium; do command -v $$program >/dev/null || echo $$program; done); \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, Final
-from uuid import uuid4
 
 import msgspec
 from celery import signals
@@ -27,6 +26,7 @@ from kombu.utils.json import dumps as kombu_dumps
 
 from celeriac.bridge.argsrepr import short_repr
 from celeriac.bridge.installed_celery import UNSAID_IGNORE_RESULT
+from celeriac.bridge.tags import TagStart
 from celeriac.bridge.template import Template, cut_template, fresh_id, new_blanks
 from celeriac.core.message import Message
 
@@ -77,9 +77,9 @@ class _Kinds(threading.local):
     def __init__(self) -> None:
         self.made_for: Any = None
         self.templates: dict[Any, Template | None] = {}
-        #: Delivery tags: a random beginning that no other thread or process has, and a number.
-        self.tags = b""
-        self.numbers: Iterator[int] = count()
+        #: Delivery tags: a beginning with the time in it, and a number from a random one on.
+        self.tags = TagStart()
+        self.numbers: Iterator[int] = count(int.from_bytes(os.urandom(5), "big"))
 
 
 class PlainCalls:
@@ -145,7 +145,7 @@ class PlainCalls:
             _to_json(short_repr(args, amqp.argsrepr_maxsize, levels)),
             _to_json(short_repr(kwargs, amqp.kwargsrepr_maxsize, levels)) if kwargs else b'"{}"',
             b'"%b"' % binascii.b2a_base64(body, newline=False),
-            b'"%b%012x"' % (self._kinds.tags, next(self._kinds.numbers)),
+            b'"%b%012x"' % (self._kinds.tags.now(), next(self._kinds.numbers)),
         )
 
     def _template(self, name: str, options: dict[str, Any]) -> Template | None:
@@ -154,7 +154,7 @@ class PlainCalls:
         if made_for != kinds.made_for:
             kinds.made_for = (*made_for[:2], dict(conf.changes))
             kinds.templates = {}
-            kinds.tags = str(uuid4())[:24].encode()
+            kinds.tags = TagStart()
             self._repr_levels = conf.get("task_repr_maxlevels", 3)
         key: list[Any] = [name]
         for option, value in options.items():

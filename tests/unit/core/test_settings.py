@@ -24,9 +24,15 @@ DEFAULTS = {
     "limits_publish_seconds": 30.0,
     "limits_unique_unreachable": "publish",
     "limits_unreachable": "wait",
+    "metrics_port": None,
+    "metrics_host": "127.0.0.1",
+    "metrics_share": False,
+    "metrics_queues": True,
+    "metrics_compatible": False,
+    "metrics_max_tasks": 200,
 }
 NUMBERS_OF_SECONDS = [name for name, value in DEFAULTS.items() if isinstance(value, float)]
-COUNTS = [name for name, value in DEFAULTS.items() if isinstance(value, int)]
+COUNTS = [name for name, value in DEFAULTS.items() if type(value) is int]
 
 
 def test_defaults() -> None:
