@@ -186,10 +186,10 @@ def test_health_follows_broker_and_shutdown(tmp_path: Path) -> None:
             wait_until(lambda: scraped.get("/ready")[0] == 503, what="not ready")
             assert "broker" in scraped.get("/ready")[1]
             assert scraped.get("/live") == (200, "ok\n")
-            assert scraped.value("celeriac_broker_up") == 0
+            wait_until(lambda: scraped.value("celeriac_broker_up") == 0, what="the broker down")
             redis.start()
             wait_until(lambda: scraped.get("/ready")[0] == 200, what="ready again")
-            assert scraped.value("celeriac_broker_up") == 1
+            wait_until(lambda: scraped.value("celeriac_broker_up") == 1, what="the broker up")
             stage.send("effect", "long", 3)
             wait_until(lambda: stage.ledger.count("started"), what="the task started")
             worker.signal(signal.SIGTERM)
@@ -250,8 +250,8 @@ def test_a_real_prometheus_takes_it_and_the_dashboards_find_what_they_ask_for(re
         done = f'sum(celeriac_tasks_finished_total{{instance="127.0.0.1:{scraped.port}"}})'
         wait_until(lambda: server.query(done).get(()) == 31, what="all counted by Prometheus")
         assert server.query("max by (queue) (celery_queue_length)") == {(("queue", "celery"),): 0.0}
-        for target in server.ask("targets")["activeTargets"]:
-            assert (target["health"], target["lastError"]) == ("up", "")
+        wait_until(lambda: set(server.query("up").values()) == {1.0}, what="both scraped")
+        assert {target["lastError"] for target in server.ask("targets")["activeTargets"]} == {""}
         for expression in EXPRESSIONS:
             text = expression.replace("$__rate_interval", "5m").replace("$queue", ".*")
             server.query(text)  # asserts that it is understood

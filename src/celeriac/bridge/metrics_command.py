@@ -29,7 +29,7 @@ __all__ = ["metrics"]
 _PORT = 9540
 
 
-@click.command()
+@click.command(short_help="Serve metrics of a whole broker.")
 @click.pass_obj
 @click.option("--port", type=click.IntRange(0, 65_535), default=_PORT, show_default=True, help="0: any.")
 @click.option("--host", help="The address to listen on; else the setting metrics_host.")

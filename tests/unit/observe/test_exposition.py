@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +13,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from celeriac.brokers.sqlite import SqliteBroker
+from celeriac.core.errors import MissingExtra
 from celeriac.core.message import Message
 from celeriac.observe.event_counts import EventCounts
 from celeriac.observe.health import LIVE_WITHIN, Health, Pulse
 from celeriac.observe.metrics import Exposition, Sources, health_pages
+from celeriac.observe.prometheus import encode
 from celeriac.observe.report import KEEP_FOR, WorkerReport, write_report
 from celeriac.observe.tally import Page, Tally
 
@@ -171,6 +174,12 @@ def test_events_count_for_workers_that_tell_nothing_else(broker: SqliteBroker) -
     heard.hear({"type": "worker-offline", "hostname": "ours@two"}, now[0])
     assert "ours@two" not in heard.reports(now[0])
     assert not heard.reports(1000.0)
+
+
+def test_a_missing_library_names_the_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(MissingExtra, match=re.escape("pip install 'celeriac[metrics]'")):
+        encode([])
 
 
 def pulse(at: float, alive: int = 2) -> Pulse:
