@@ -165,9 +165,12 @@ def test_a_stock_worker_is_known_by_its_events(redis_stage: Stage) -> None:
     stage = redis_stage
     with (
         exporter(stage, "--compatible") as scraped,
-        stage.worker("-c", "1", "-E", "-n", "stock@test", "-P", "gevent") as worker,
+        stage.worker(
+            "-c", "1", "-E", "-n", "stock@test", "-P", "gevent", CONF='{"metrics_port": 0}'
+        ) as worker,
     ):
         assert "Celery's stock worker runs here" in worker.text
+        assert "Celery's stock worker has no metrics_port" in worker.text
         wait_until(lambda: scraped.value("celery_worker_up", hostname="stock@test") == 1, what="it heard of")
         stage.send("add", 1, 2)
         labels = {"name": ADD, "hostname": "stock@test", "queue_name": "_unknown"}
