@@ -35,6 +35,7 @@ _PORT = 9540
 @click.option("--host", help="The address to listen on; else the setting metrics_host.")
 @click.option("--queue", "queues", multiple=True, help="Watch this queue too; may be repeated.")
 @click.option("--events/--no-events", default=True, help="Count what workers tell in Celery's events.")
+@click.option("--queues-only", is_flag=True, help="Leave tasks and workers to the workers' own ports.")
 @click.option("--compatible", is_flag=True, help="Add the names of celery-exporter and of Flower.")
 @click.option("--once", is_flag=True, help="Print what would be scraped, and end.")
 @click.option("--dashboard", "wants_dashboard", is_flag=True, help="Print a dashboard for Grafana, and end.")
@@ -65,8 +66,8 @@ def _serve(
     host: str | None,
     queues: Sequence[str],
     events: bool,
-    compatible: bool,
     once: bool,
+    **shown: bool,
 ) -> None:
     prometheus_client()
     settings = read_settings(app)
@@ -82,12 +83,13 @@ def _serve(
                 backlogs=getattr(app, "outbox_backlogs", None),
             ),
             max_tasks=settings.metrics_max_tasks,
-            compatible=compatible or settings.metrics_compatible,
+            compatible=shown["compatible"] or settings.metrics_compatible,
+            queues_only=shown["queues_only"],
         )
         if once:
             click.echo(exposition.page("")[2].decode(), nl=False)
             return
-        if events:
+        if events and not shown["queues_only"]:
             EventListener(app, counts).start()
         exposition.collect()  # arrivals are counted from here on
         server = _server(host or settings.metrics_host, port, exposition)

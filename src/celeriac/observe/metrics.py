@@ -53,9 +53,12 @@ class Exposition:
         *,
         max_tasks: int = 200,
         compatible: bool = False,
+        queues_only: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """``queues_only`` leaves tasks and workers to the workers' own ports, so that none counts twice."""
         self._sources = sources
+        self._queues_only = queues_only
         self._compatible = compatible
         self._clock = clock
         self._caps = LabelCaps(max_tasks)
@@ -104,6 +107,8 @@ class Exposition:
         workers = sorted(self._fleet.workers.values(), key=lambda report: (report.hostname, report.at))
         of_queues = queue_families(queues)
         yield from with_exporter_label(of_queues) if self._compatible else of_queues
+        if self._queues_only:
+            return
         yield from task_families(self._caps.fold(self._fleet.counts()))
         by_name = {report.hostname: report for report in workers}  # of several lives the latest
         yield from worker_families(by_name.values())

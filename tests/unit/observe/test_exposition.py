@@ -100,6 +100,15 @@ def test_workers_are_those_that_told_the_broker(broker: SqliteBroker) -> None:
     )
 
 
+def test_beside_the_workers_own_ports_only_queues_are_told(broker: SqliteBroker) -> None:
+    report = told("a@one")
+    broker.post(report.node, write_report(report), KEEP_FOR)
+    exposition = Exposition(sources(broker), queues_only=True, compatible=True)
+    assert value(exposition, "celeriac_queue_processes", queue="q") == 4
+    names = {name for name, _ in samples(exposition)}
+    assert not [name for name in names if re.search("task|worker_|flower", name)]
+
+
 def test_names_follow_the_rules_and_openmetrics_takes_them(broker: SqliteBroker) -> None:
     report = told("a@one")
     exposition = Exposition(sources(broker, worker=lambda: report), compatible=True)
