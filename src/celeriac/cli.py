@@ -48,6 +48,7 @@ class LazyGroup(click.Group):
 _COMMANDS = {
     "dead": "celeriac.dead.command:dead",
     "demo": "celeriac.demo.command:demo",
+    "k8s": "celeriac.k8s.command:k8s",
 }
 
 
