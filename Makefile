@@ -10,7 +10,7 @@ JOBS ?= 3
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
 
-.PHONY: help demo test simulate chaos soak check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
+.PHONY: help demo test simulate chaos soak drain check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ chaos: $(READY) $(SERVERS) ## Kill workers a thousand times, at every named step
 
 soak: $(READY) $(SERVERS) ## Run workers under a mixed load for half an hour, and see whether anything grows
 	$(BIN)/python -m tests.soak --json benchmarks/results/soak.json $(ARGS)
+
+drain: $(READY) $(SERVERS) ## End a thousand pods under load as the kubelet does, and judge by a ledger (an hour or two)
+	$(BIN)/python -m tests.drain --json benchmarks/results/drain.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py

@@ -124,7 +124,7 @@ def test_a_pod_waits_for_its_longest_task_and_then_ends_softly() -> None:
         deployment = find(rendered(app), "Deployment", name)
         worker = worker_of(deployment)
         hook = worker["lifecycle"]["preStop"]["exec"]["command"]
-        assert hook == ["celeriac", "k8s", "drain", "--timeout", str(drain)]
+        assert hook == ["celeriac", "k8s", "drain", "--timeout", str(drain + 5)]
         assert {"name": "REMAP_SIGTERM", "value": "SIGQUIT"} in worker["env"]
         told = f"worker_soft_shutdown_timeout={soft}" in worker["args"]
         assert told == (app != "media"), "the app says so itself, or the command does"

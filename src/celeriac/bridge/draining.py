@@ -54,8 +54,9 @@ class Draining:
             empty = 0 if self.running() else empty + 1
             if empty >= _LOOKS:
                 return True
-            pause = _FIRST_PAUSE if empty else min(2 * pause, _LAST_PAUSE)
-            time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+            left = max(0.0, deadline - time.monotonic())
+            pause = _FIRST_PAUSE if empty else min(2 * pause, _LAST_PAUSE, max(_FIRST_PAUSE, left / 10))
+            time.sleep(min(pause, left))
         return False
 
     def _ask(self, command: str, **arguments: Any) -> Any:

@@ -5,7 +5,7 @@
     deletion ──preStop──────────────> TERM ──soft shutdown──> cold ──────> KILL
              no new tasks; waits for       time for what       running     never
              what runs, at most `drain`    still runs          goes back   needed
-             |<──────── drain ────────>|<────── soft ──────>|<─ SETTLE ─>|
+             |<──── drain + ASK ──────>|<────── soft ──────>|<─ SETTLE ─>|
              |<──────────────────────── grace ──────────────────────────>|
 """
 
@@ -20,10 +20,12 @@ from celeriac.core.errors import ConfigurationError
 from celeriac.deploy.manifests.application import Application, QueueWork
 from celeriac.deploy.manifests.pools import Pool
 
-__all__ = ["ASSUMED_LONGEST", "SETTLE", "Ending", "ending_of", "work_of"]
+__all__ = ["ASK", "ASSUMED_LONGEST", "SETTLE", "Ending", "ending_of", "work_of"]
 
-#: Seconds for starting the preStop command, and for giving back what was cut short.
-SETTLE = 15
+#: Seconds for starting the preStop command, and for noticing that the last task has ended.
+ASK = 5
+#: Seconds for giving back what was cut short.
+SETTLE = 10
 #: Seconds of soft shutdown, if the app sets none.
 SOFT = 10
 #: Seconds that a task without any limit is given.
@@ -65,13 +67,13 @@ def ending_of(name: str, pool: Pool, app: Application) -> Ending:
     guess = ASSUMED_LONGEST if unlimited or not work.longest else 0
     drain = math.ceil(declared if declared is not None else max(work.longest, guess))
     soft = math.ceil(app.soft_shutdown) or SOFT
-    least = drain + soft + SETTLE
+    least = drain + ASK + soft + SETTLE
     if pool.grace is None:
         return Ending(drain=drain, soft=soft, grace=least, unlimited=unlimited)
     if pool.grace < least:
         raise ConfigurationError(
             f"pool {name!r}: a grace of {pool.grace:g} s kills tasks: the longest takes {drain} s, the soft"
-            f" shutdown {soft} s, settling {SETTLE} s; set grace to at least {least}, or leave it out"
+            f" shutdown {soft} s, the rest {ASK + SETTLE} s; set grace to at least {least}, or leave it out"
         )
     return Ending(drain=drain, soft=soft, grace=math.ceil(pool.grace), unlimited=unlimited)
 

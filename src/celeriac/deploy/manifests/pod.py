@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from celeriac.deploy.manifests.application import Application
-from celeriac.deploy.manifests.ending import Ending
+from celeriac.deploy.manifests.ending import ASK, Ending
 from celeriac.deploy.manifests.names import (
     CONFIG_MAP,
     Manifest,
@@ -102,7 +102,7 @@ def worker_template(name: str, pool: Pool, app: Application, ending: Ending) -> 
     worker["ports"] = [{"name": METRICS, "containerPort": metrics_port_of(app), "protocol": "TCP"}]
     worker |= _probes(pool)
     worker["lifecycle"] = {
-        "preStop": {"exec": {"command": ["celeriac", "k8s", "drain", "--timeout", str(ending.drain)]}}
+        "preStop": {"exec": {"command": ["celeriac", "k8s", "drain", "--timeout", str(ending.drain + ASK)]}}
     }
     worker["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
     component = f"worker-{name}"
