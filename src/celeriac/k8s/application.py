@@ -45,6 +45,7 @@ def describe(app: Any, name: str, image: str | None = None) -> Application:
         lease_seconds=read_settings(app).engine_lease_seconds,
         soft_shutdown=float(app.conf.get("worker_soft_shutdown_timeout") or 0),
         metrics_port=_metrics_port(app),
+        metrics_host=named_settings(app, lambda key: key == "metrics_host").get("metrics_host"),
         has_schedule=deployment.has_schedule(app),
         beat_keeps_file=deployment.beat_keeps_file(app),
     )

@@ -97,6 +97,8 @@ class Application(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 5.0
     soft_shutdown: float = 0.0
     metrics_port: int | None = None
+    #: The ``metrics_host``, where the app sets one.
+    metrics_host: str | None = None
     #: Whether beat has anything to send, and whether it keeps its schedule in a file.
     has_schedule: bool = False
     beat_keeps_file: bool = True

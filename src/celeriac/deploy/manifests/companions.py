@@ -8,11 +8,13 @@ from celeriac.deploy.manifests.accounts import scaler_account
 from celeriac.deploy.manifests.application import Application
 from celeriac.deploy.manifests.names import (
     BEAT,
+    EVERYWHERE,
     EXPORTER,
     SCALER,
     SCALER_GRPC_PORT,
     SCALER_HTTP_PORT,
     Manifest,
+    explained,
     head,
     metrics_port_of,
     selector_of,
@@ -47,7 +49,8 @@ def beat(app: Application) -> list[Manifest]:
             }
         ]
     stateful_set = head(app, "apps/v1", "StatefulSet", BEAT, "beat")
-    stateful_set["metadata"]["annotations"] = _skipped(
+    stateful_set["metadata"]["annotations"] = explained(
+        app,
         ("CKV_K8S_8", "beat serves no port: one that has ended is started again"),
         ("CKV_K8S_9", "nothing is sent to beat, so nothing asks whether it is ready"),
     )
@@ -68,8 +71,9 @@ def exporter(app: Application) -> list[Manifest]:
     """Return the one process that counts the broker's queues for Prometheus and the scaler."""
     port = metrics_port_of(app)
     runner = container(app, "exporter", ["celeriac", "metrics", "--port", str(port)], _SMALL)
+    runner["args"] = ["--host", EVERYWHERE]
     runner["ports"] = [{"name": METRICS, "containerPort": port, "protocol": "TCP"}]
-    runner |= _http_probes("/metrics", METRICS)
+    runner |= _http_probes("/live", METRICS)
     ports = [{"name": METRICS, "port": port, "targetPort": METRICS, "protocol": "TCP"}]
     return [_deployment(app, EXPORTER, "exporter", runner, {}), _service(app, EXPORTER, "exporter", ports)]
 
@@ -92,8 +96,8 @@ def scaler(app: Application) -> list[Manifest]:
     ]
     rights = {"serviceAccountName": SCALER, "automountServiceAccountToken": True}
     deployment = _deployment(app, SCALER, "scaler", runner, rights)
-    deployment["metadata"]["annotations"] = _skipped(
-        ("CKV_K8S_38", "it writes the deletion cost of idle pods through the Kubernetes API"),
+    deployment["metadata"]["annotations"] = explained(
+        app, ("CKV_K8S_38", "it writes the deletion cost of idle pods through the Kubernetes API")
     )
     return [*scaler_account(app), deployment, _service(app, SCALER, "scaler", ports)]
 
@@ -122,6 +126,7 @@ def service_monitor(app: Application) -> list[Manifest]:
 
 def _deployment(app: Application, name: str, component: str, runner: Manifest, spec: Manifest) -> Manifest:
     deployment = head(app, "apps/v1", "Deployment", name, component)
+    deployment["metadata"]["annotations"] = explained(app)
     deployment["spec"] = {
         "replicas": 1,
         "revisionHistoryLimit": 3,
@@ -146,8 +151,3 @@ def _http_probes(path: str, port: str) -> Manifest:
 def _tcp_probes(port: str) -> Manifest:
     probe = {"tcpSocket": {"port": port}, "periodSeconds": 15, "timeoutSeconds": 5}
     return {"livenessProbe": {**probe, "failureThreshold": 8}, "readinessProbe": probe}
-
-
-def _skipped(*findings: tuple[str, str]) -> dict[str, str]:
-    """Return annotations that tell checkov why a check does not apply here."""
-    return {f"checkov.io/skip{number}": f"{id_}={why}" for number, (id_, why) in enumerate(findings, 1)}

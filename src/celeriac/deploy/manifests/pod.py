@@ -14,6 +14,7 @@ from celeriac.deploy.manifests.application import Application
 from celeriac.deploy.manifests.ending import ASK, Ending
 from celeriac.deploy.manifests.names import (
     CONFIG_MAP,
+    EVERYWHERE,
     Manifest,
     image_of,
     labels_of,
@@ -135,6 +136,8 @@ def _arguments(pool: Pool, app: Application, ending: Ending) -> list[str]:
         settings.append(f"worker_soft_shutdown_timeout={ending.soft}")
     if app.metrics_port is None:
         settings.append(f"metrics_port=(int){metrics_port_of(app)}")
+    if app.metrics_host is None:
+        settings.append(f"metrics_host=(string){EVERYWHERE}")
     return [*options, "--", *settings] if settings else options
 
 

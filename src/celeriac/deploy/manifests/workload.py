@@ -5,7 +5,7 @@ from __future__ import annotations
 from celeriac.deploy.manifests.application import Application
 from celeriac.deploy.manifests.ending import Ending
 from celeriac.deploy.manifests.kube_version import KubeVersion
-from celeriac.deploy.manifests.names import Manifest, annotated, head, selector_of, workload_name
+from celeriac.deploy.manifests.names import Manifest, explained, head, selector_of, workload_name
 from celeriac.deploy.manifests.pod import METRICS, worker_template
 from celeriac.deploy.manifests.pools import Pool
 from celeriac.deploy.manifests.refusals import AUTOSCALER_PATIENCE
@@ -29,6 +29,7 @@ def workload(name: str, pool: Pool, app: Application, ending: Ending, version: K
 def _controller(kind: str, name: str, pool: Pool, app: Application, ending: Ending) -> Manifest:
     component = f"worker-{name}"
     controller = head(app, "apps/v1", kind, workload_name(name), component)
+    controller["metadata"]["annotations"] = explained(app)
     template = worker_template(name, pool, app, ending)
     if ending.grace > AUTOSCALER_PATIENCE:
         annotations = template["metadata"]["annotations"]
@@ -88,4 +89,4 @@ def _budget(name: str, app: Application) -> Manifest:
         "selector": {"matchLabels": selector_of(app, component)},
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }
-    return annotated(budget, {})
+    return budget
