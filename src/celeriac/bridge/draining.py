@@ -26,14 +26,15 @@ class Draining:
         self._app = app
         self._node = node
 
-    def stop_consuming(self) -> list[str] | None:
-        """Take all its queues away, and return their names; None if there is no such worker.
+    def stop_consuming(self, deadline: float) -> list[str] | None:
+        """Take all its queues away, and return their names; None if it does not answer by ``deadline``.
 
+        A worker that runs its tasks in its main process (``-P solo``) answers only between two of them.
         Raises :class:`BrokerUnavailable` if the broker, and so the worker, cannot be asked.
         """
-        answer = self._ask("active_queues")
-        if answer is None:
-            return None
+        while (answer := self._ask("active_queues")) is None:
+            if time.monotonic() >= deadline:
+                return None
         queues = [str(queue["name"]) for queue in answer or ()]
         for queue in queues:
             self._ask("cancel_consumer", queue=queue)
@@ -47,11 +48,11 @@ class Draining:
     def wait(self, deadline: float) -> bool:
         """Return True once nothing runs, or False when it is ``deadline`` (``time.monotonic``).
 
-        A worker that has ended runs nothing. Raises :class:`BrokerUnavailable` as above.
+        A worker that does not answer may be running a task. Raises :class:`BrokerUnavailable` as above.
         """
         pause, empty = _FIRST_PAUSE, 0
         while time.monotonic() < deadline:
-            empty = 0 if self.running() else empty + 1
+            empty = empty + 1 if self.running() == [] else 0
             if empty >= _LOOKS:
                 return True
             left = max(0.0, deadline - time.monotonic())

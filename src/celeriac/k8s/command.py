@@ -92,10 +92,10 @@ def drain(app: Any, /, timeout: float, node: str | None) -> None:
     name = node or f"celery@{os.environ.get('HOSTNAME') or socket.gethostname()}"
     draining = Draining(find_app(app), name)
     try:
-        queues = draining.stop_consuming()
+        queues = draining.stop_consuming(deadline)
         if queues is None:
-            click.echo(f"No worker {name} answers: there is nothing to drain", err=True)
-            return
+            click.echo(f"No worker {name} has answered within {timeout:g} s", err=True)
+            sys.exit(1)
         dry = draining.wait(deadline)
     except BrokerUnavailable as error:
         click.echo(f"{name} cannot be asked, it will give back what it holds when it ends: {error}", err=True)
