@@ -29,6 +29,8 @@ _ALERT = 0.3  # of the objective, that who arrives now will wait
 _RISING = 1.3  # by how much a rate that has taken everybody by surprise may still grow
 _WORSE = 2.0  # quantiles further up than what is held for good
 _MORE = 0.05  # of a burst, for each step of caution
+_BOLD, _BOLDEST = -0.5, -0.7  # steps of caution below the median, for short runs and for long ones
+_LONG_RUN = 0.2  # of the objective
 _FURTHER = 8  # ticks that are looked at beyond the lead time
 _MEMORY = 2000.0  # tasks after which an old run time counts half
 
@@ -109,7 +111,9 @@ class Brain:
         self._forecaster.add(view.arrivals)
         self._fan_out.learn(view.fired)
         self._run_times.learn(view)
-        self._caution.feel(view.longest_wait, view.late, self.aims.objective)
+        objective = self.aims.objective
+        lowest = _BOLDEST if self._run_times.mean > _LONG_RUN * objective else _BOLD
+        self._caution.feel(view.longest_wait, view.late, objective, lowest)
         if view.arrivals or view.announced or view.queued or view.running:
             self._last_task = view.now
 

@@ -31,7 +31,7 @@ EXPERTS = (
     "last tick",
 )
 _HOUR, _DAY, _WEEK = (int(seconds / TICK) for seconds in (3600, 86_400, 604_800))
-_KEEP = 28 * _DAY
+_KEPT = 28 * _DAY
 _STRIDE = 2  # every so many ticks an error is kept
 _ERRORS = 2 * _DAY // _STRIDE  # errors of two days
 _RENEW = 20  # errors after which quantiles are taken anew
@@ -66,6 +66,8 @@ class Forecaster:
 
     def add(self, tasks: float) -> None:
         """Take in how many tasks arrived in one tick."""
+        if self._seen >= 2 * _KEPT:
+            self._forget(_KEPT)
         if self._seen + 1 >= len(self._sums):
             self._sums = np.concatenate([self._sums, np.zeros(len(self._sums))])
         self._sums[self._seen + 1] = self._sums[self._seen] + tasks
@@ -73,6 +75,12 @@ class Forecaster:
         self._calm += (tasks - self._calm) * 0.05 if self._seen > 1 else tasks
         while self._pending and self._pending[0][0] <= self._seen:
             self._learn(*self._pending.pop(0)[1:])
+
+    def _forget(self, ticks: int) -> None:
+        """Drop the oldest ticks; moments are counted from the new beginning."""
+        self._sums = self._sums[ticks:] - self._sums[ticks]
+        self._seen -= ticks
+        self._pending = [(due - ticks, ahead, width, guesses) for due, ahead, width, guesses in self._pending]
 
     def peak(self, ticks: int, width: int) -> Floats:
         """Return for each of :data:`QUANTILES` the peak to expect over the next ticks, in tasks a tick.

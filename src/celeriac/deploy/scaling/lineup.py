@@ -78,7 +78,7 @@ LINEUP: Mapping[str, Entry] = {
         "Celeriac's brain: forecast, known demand, backlog, feedback",
         _brain,
         {"premium": 1.25},
-        {"premium": (1.05, 1.25, 1.6)},
+        {"premium": (1.25,)},
         rival=False,
     ),
     "hpa-queue": Entry(
