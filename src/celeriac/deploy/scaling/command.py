@@ -138,28 +138,16 @@ def explain_command(
 
 
 def _print_changes(told: list[dict[str, Any]]) -> None:
-    table = Table(title="Simulation: why pods came and went (loads in slots)")
-    for heading in (
-        "hour",
-        "pods",
-        "forecast",
-        "quantile",
-        "margin",
-        "urgent",
-        "backlog",
-        "expert",
-        "reason",
-    ):
+    table = Table(title="Simulation: why pods came and went (forecast and urgent in slots)")
+    for heading in ("hour", "pods", "forecast", "urgent", "backlog", "reason"):
         table.add_column(heading)
     for change in told:
         table.add_row(
             f"{change['now'] / 3600:.2f}",
             f"{change['pods_before']} to {change['pods']}",
-            *(f"{change[name]:.1f}" for name in ("load",)),
-            f"{change['quantile']:.3f}",
-            *(f"{change[name]:.1f}" for name in ("margin", "urgent")),
+            f"{change['load']:.1f} + {change['margin']:.1f}",
+            f"{change['urgent']:.1f}",
             f"{change['backlog']:.1f} s",
-            change["expert"],
             change["reason"],
         )
     Console().print(table)

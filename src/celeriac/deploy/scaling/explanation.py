@@ -83,12 +83,12 @@ def _line(points: Sequence[str], colour: str, width: int = 1) -> str:
 def _legend() -> Iterator[str]:
     told = (
         ("#455a64", "load, in slots"),
-        ("#90caf9", "forecast peak, median to quantile"),
+        ("#90caf9", "forecast, median to quantile"),
         ("#2e7d32", "slots asked for"),
         ("#c62828", "backlog or bursts decide"),
     )
     for index, (colour, text) in enumerate(told):
-        left = _LEFT + index * 220
+        left = _LEFT + index * 236
         yield f'<rect x="{left}" y="12" width="12" height="12" fill="{colour}"/>'
         yield f'<text x="{left + 18}" y="22">{text}</text>'
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -118,3 +120,14 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path: Path) -> None:
     result = run("--trace", str(file))
     assert result.exit_code == 2
     assert "no trace of two columns" in result.output
+
+
+def test_without_numpy_the_command_names_the_extra_and_the_others_work() -> None:
+    program = "import sys; sys.modules['numpy'] = None; from celeriac.cli import main; main()"
+    outcomes = [
+        subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+        for words in (["scale", "simulate", "--trace", "beat"], ["--help"])
+    ]
+    assert [outcome.returncode for outcome in outcomes] == [2, 0]
+    assert "pip install 'celeriac[scale]'" in outcomes[0].stderr
+    assert "Traceback" not in outcomes[0].stderr
