@@ -49,26 +49,25 @@ def failed(task_id: str, exception: Exception, **_: Any) -> None:
     note(f"{task_id} signals", f"failed {type(exception).__name__}")
 
 
-@task(bind=True)
-def hold(self: Any, seconds: float = 60) -> str:
-    """Takes long and does nothing about signals."""
-    note(self.request.id, "started")
+def sleep_noted(task_id: str, seconds: float) -> str:
+    note(task_id, "started")
     try:
         time.sleep(seconds)
     finally:
-        note(self.request.id, "cleaned up")
+        note(task_id, "cleaned up")
     return "done"
+
+
+@task(bind=True)
+def hold(self: Any, seconds: float = 60) -> str:
+    """Takes long and does nothing about signals."""
+    return sleep_noted(self.request.id, seconds)
 
 
 @task(bind=True, acks_late=True)
 def hold_late(self: Any, seconds: float = 60) -> str:
     """The same, acknowledged late."""
-    note(self.request.id, "started")
-    try:
-        time.sleep(seconds)
-    finally:
-        note(self.request.id, "cleaned up")
-    return "done"
+    return sleep_noted(self.request.id, seconds)
 
 
 @task(bind=True)
