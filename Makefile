@@ -122,9 +122,9 @@ $(RIVALS)/.ready: benchmarks/outbox-requirements.lock
 	$(RIVALS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r benchmarks/outbox-requirements.lock
 	@touch $@
 
-# Debian's servers and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
+# Debian's servers, Prometheus and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.
 $(SERVERS): $(READY)
-	@missing=$$(for program in redis-server chromium mariadb-server:mariadbd rabbitmq-server; do \
+	@missing=$$(for program in redis-server prometheus chromium mariadb-server:mariadbd rabbitmq-server; do \
 	    command -v $${program#*:} >/dev/null || echo $${program%:*}; done; \
 	    ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || echo postgresql); \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -49,6 +49,7 @@ _COMMANDS = {
     "dead": "celeriac.dead.command:dead",
     "demo": "celeriac.demo.command:demo",
     "outbox": "celeriac.bridge.django.command:outbox",
+    "metrics": "celeriac.bridge.metrics_command:metrics",
 }
 
 

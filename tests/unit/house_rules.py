@@ -28,6 +28,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 #: Rooms with fewer arrows than their floor allows, or with one along it.
 ONLY = {
     "limits": {"core", "brokers"},
+    "observe": {"core"},
     "engine": {"core"},
     "testing": {"core", "brokers", "django"},
     "dead": {"core", "bridge"},

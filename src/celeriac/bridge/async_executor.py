@@ -70,7 +70,7 @@ class AsyncExecutor(ThreadExecutor):
 
     def _closed(self, job: CeleryJob, split: SplitTrace) -> Outcome:
         try:
-            if self._events.wanted:
+            if self._events.told:
                 return self._run_told(job, lambda _: split.close())
             _, info, _, _ = split.close()
         except Reject as error:

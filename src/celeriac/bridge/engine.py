@@ -21,6 +21,7 @@ from celeriac.bridge.consumer import EngineConsumer
 from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.heart import Heart
 from celeriac.bridge.limits import worker_limits
+from celeriac.bridge.metrics import WorkerMetrics
 from celeriac.bridge.mingle import Mingle
 from celeriac.bridge.orders import Orders
 from celeriac.bridge.pool import EnginePool
@@ -66,7 +67,11 @@ class _Engine:
         self.orders = Orders(worker.app, task_events, self.limits)
         self.totals = Totals(names)
         connect = partial(broker_for, worker.app, self.url)
-        self.shared = Shared(self.orders, self.totals, worker_limits(worker), worker.pool_name, connect)
+        self.metrics: WorkerMetrics | None = worker.metrics
+        counting = None if self.metrics is None else self.metrics.attend(self, connect)
+        self.shared = Shared(
+            self.orders, self.totals, worker_limits(worker), worker.pool_name, connect, counting
+        )
         self.recorder = self._recorder()
 
     def _recorder(self) -> CeleryExecutor:
@@ -85,6 +90,8 @@ class _Engine:
         else:
             self.recorder.bury(letter)
         self.recorder.flush()
+        if self.metrics is not None:  # only now: what cannot be recorded yet is handed over again
+            self.metrics.lost(letter)
 
     def tell(self, notice: AnyNotice) -> None:
         """Let this process and all shards know; those started later are forked from this one."""
@@ -119,6 +126,10 @@ class _Engine:
 
     def notes(self) -> list[Note]:
         """Return what has been running for a moment."""
+        raise NotImplementedError
+
+    def vitals(self) -> tuple[int, int, int]:
+        """Return how many tasks can run at a time, how many do, and how many processes for them live."""
         raise NotImplementedError
 
     @property
@@ -167,6 +178,9 @@ class PreforkEngine(_Engine):
 
     def notes(self) -> list[Note]:
         return [note for _, note in self.supervisor.notes()]
+
+    def vitals(self) -> tuple[int, int, int]:
+        return self.supervisor.count, self.supervisor.busy, len(self.supervisor.shards)
 
     def tell_shards(self, notice: AnyNotice) -> None:
         self.supervisor.tell(notice)
@@ -239,6 +253,9 @@ class SoloEngine(_Engine):
     def notes(self) -> list[Note]:
         return read_notes(self._spec.journal.read_note())
 
+    def vitals(self) -> tuple[int, int, int]:
+        return 1, len(self.notes()), 1
+
     def tell_shards(self, notice: AnyNotice) -> None:
         self._spec.notices.send(notice)
 
@@ -299,11 +316,13 @@ class EngineStep(bootsteps.StartStopStep):
             worker.mingle.start()
         worker.engine.start()
         worker.heart.start()
+        if worker.metrics is not None:
+            worker.metrics.start()
         worker.ready_callback(worker.consumer)
         while True:
             state.maybe_shutdown()
             worker.engine.tick(worker.consumer.poll)
-            worker.heart.tick()
+            _beat(worker)
             worker.mingle.poll()
             if worker.autoscaler is not None:
                 worker.autoscaler.tick(time.monotonic())
@@ -312,12 +331,14 @@ class EngineStep(bootsteps.StartStopStep):
 
     def stop(self, worker: Any) -> None:
         """Wait for what runs to finish; a second signal, or the end of a soft shutdown, kills it instead."""
+        if worker.metrics is not None:
+            worker.metrics.health.stop()
         worker.engine.stop()
         while worker.soft_shutdown.lingers or not worker.engine.finished:
             if state.should_terminate not in (None, False) or worker.soft_shutdown.over:
                 worker.engine.kill()
             worker.engine.tick(worker.consumer.poll)
-            worker.heart.tick()
+            _beat(worker)
         self._close(worker)
 
     def terminate(self, worker: Any) -> None:
@@ -329,10 +350,18 @@ class EngineStep(bootsteps.StartStopStep):
 
     def _close(self, worker: Any) -> None:
         worker.heart.stop()
+        if worker.metrics is not None:
+            worker.metrics.close()
         worker.mingle.stop()
         worker.engine.orders.events.close()
         worker.consumer.stop()
         worker.engine.broker.close()
+
+
+def _beat(worker: Any) -> None:
+    worker.heart.tick()
+    if worker.metrics is not None:
+        worker.metrics.tick()
 
 
 def _pool_options(worker: Any) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class CeleryJob:
         "kwargs",
         "name",
         "payload",
+        "queue",
         "request",
         "result_ignored",
         "soft_time_limit",
@@ -87,6 +88,7 @@ class CeleryJob:
         self.soft_time_limit: float | None = soft or task.soft_time_limit
         self.due: float | None = None
         self.started_at = 0.0
+        self.queue = ""
         self.result_ignored = True
 
 
@@ -141,6 +143,7 @@ class CeleryExecutor:
             reject_unknown(self, self._app, delivered)
             raise UnknownTask(delivered.task)
         job = CeleryJob(delivered, task, self._request(delivered, lease), lease.message.payload)
+        job.queue = lease.message.queue
         if self._limits is not NO_LIMITS:
             job.time_limit = job.time_limit or self._limits.hard
             job.soft_time_limit = job.soft_time_limit or self._limits.soft
@@ -161,7 +164,7 @@ class CeleryExecutor:
             raise TypeError(f"not a Celery job: {job!r}")
         if not self._admits(job):
             return DONE
-        if self._events.wanted:
+        if self._events.told:
             return self._run_told(job, self._trace)
         try:
             _, info, _, _ = self._trace(job)
@@ -233,10 +236,11 @@ class CeleryExecutor:
         if self._logs_receipt:
             self._log_receipt(job)
         if (self._orders.attentive or job.expires or signals.task_received.receivers) and self._refused(job):
+            self._events.refused(job)
             return False
         self._count(job.name)
         job.started_at = time.time()
-        if self._events.wanted:
+        if self._events.told:
             self._events.started(job)
         return True
 
@@ -326,7 +330,7 @@ class CeleryExecutor:
             if revocable and request.revoked():
                 return True
             signals.task_received.send(sender=self, request=request)
-        if self._events.wanted:
+        if self._events.told:
             self._events.received(job)
         return False
 

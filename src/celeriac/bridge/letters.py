@@ -11,7 +11,7 @@ from kombu.utils.json import dumps as json_dumps
 from celeriac.bridge.wire import Envelope, decode
 from celeriac.core.errors import MalformedMessage
 
-__all__ = ["Body", "Told", "read_body", "tell"]
+__all__ = ["Body", "Told", "envelope_of", "read_body", "tell"]
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,12 +38,20 @@ _JSON = frozenset(["application/json"])
 _envelopes = msgspec.json.Decoder(Envelope)
 
 
+def envelope_of(payload: bytes) -> Envelope | None:
+    """Return the payload's envelope; None if it is none."""
+    try:
+        return _envelopes.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 def tell(payload: bytes) -> Told:
     """Return what the payload tells; nothing of it need be there."""
-    try:
-        headers = _envelopes.decode(payload).headers
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    envelope = envelope_of(payload)
+    if envelope is None:
         return Told()
+    headers = envelope.headers
     if "task" not in headers:
         return _tell_protocol_1(payload, headers)
     return Told(

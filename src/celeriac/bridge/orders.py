@@ -62,7 +62,7 @@ class Orders:
         elif isinstance(notice, StampsRevoked):
             self._revoke_stamps(notice.stamps)
         elif isinstance(notice, EventsNotice):
-            self.events.wanted = notice.wanted
+            self.events.want(notice.wanted)
         elif isinstance(notice, TimeLimits) and (task := self._app.tasks.get(notice.name)) is not None:
             task.soft_time_limit, task.time_limit = notice.soft, notice.hard
         elif isinstance(notice, RateLimit):

@@ -14,7 +14,6 @@ from binascii import b2a_base64
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, Final
-from uuid import uuid4
 
 import msgspec
 from celery import signals
@@ -27,6 +26,7 @@ from kombu.utils.json import dumps as kombu_dumps
 from celeriac.bridge.argsrepr import short_repr
 from celeriac.bridge.body import encode_body
 from celeriac.bridge.installed_celery import UNSAID_IGNORE_RESULT
+from celeriac.bridge.tags import TagStart
 from celeriac.bridge.template import Ids, Template, cut_template, new_blanks
 from celeriac.core.message import Message
 
@@ -73,7 +73,8 @@ class Kinds(threading.local):
     """The templates of one thread, as a message names its thread; none for kinds that are not plain."""
 
     def __init__(self) -> None:
-        self.numbers: Iterator[int] = count()
+        #: Delivery tags: a beginning with the time in it, and a number from a random one on.
+        self.numbers: Iterator[int] = count(int.from_bytes(os.urandom(5), "big"))
         self.renew(None)
 
     def renew(self, made_for: Any) -> None:
@@ -83,8 +84,7 @@ class Kinds(threading.local):
         #: What is known of tasks that are called with arguments only.
         self.plans: dict[Any, Any] = {}
         self.ids = Ids()
-        #: Delivery tags: a random beginning that no other thread or process has, and a number.
-        self.tags = str(uuid4())[:24].encode()
+        self.tags = TagStart()
 
 
 class PlainCalls:
@@ -135,7 +135,7 @@ class PlainCalls:
                 _to_json(short_repr(args, amqp.argsrepr_maxsize, levels)),
                 _to_json(short_repr(kwargs, amqp.kwargsrepr_maxsize, levels)) if kwargs else b'"{}"',
                 b'"%b"' % b2a_base64(encode_body(args, kwargs, _embedded(options)), newline=False),
-                b'"%b%012x"' % (kinds.tags, next(kinds.numbers)),
+                b'"%b%012x"' % (kinds.tags.now(), next(kinds.numbers)),
             )
             if group is not None or group_index is not None:
                 values = (*values, _to_json(group), _to_json(group_index))

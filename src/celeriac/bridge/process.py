@@ -19,6 +19,8 @@ from celery.concurrency.prefork import process_destructor, process_initializer
 
 from celeriac.bridge.async_executor import AsyncExecutor
 from celeriac.bridge.child_signals import heed_signals
+from celeriac.bridge.counted_events import CountedEvents
+from celeriac.bridge.counting import Counting
 from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.kept_loop import await_async_tasks
 from celeriac.bridge.limits import TimeLimits
@@ -51,6 +53,8 @@ class Shared(msgspec.Struct, frozen=True):
     pool: str
     #: Returns a new connection to the broker each time it is called.
     connect: Callable[[], Broker]
+    #: Where the shards count what they do; None: they do not.
+    counting: Counting | None = None
 
 
 def run_shard(app: Any, hostname: str, settings: Settings, spec: ShardSpec, shared: Shared) -> None:
@@ -101,26 +105,33 @@ def make_shard(
 ) -> Shard:
     """Return a shard that runs the app's tasks in this process, one at a time."""
     await_async_tasks(app, hostname)
-    orders = shared.orders.for_shard()
+    orders, events = _told(shared, spec)
     count = shared.totals.counter(spec.number).add
     executor_class = SoloExecutor if shared.pool == "solo" else CeleryExecutor
     executor = executor_class(app, hostname, orders, count, shared.limits)
-    return Shard(spec, broker, executor, settings, log_events(Events()), app.layers, orders.heed)
+    return Shard(spec, broker, executor, settings, events, app.layers, orders.heed)
 
 
 def _concurrent_shard(
     app: Any, hostname: str, settings: Settings, spec: ShardSpec, shared: Shared, left_open: ExitStack
 ) -> ConcurrentShard:
     await_async_tasks(app, hostname)
-    orders = shared.orders.for_shard()
+    orders, events = _told(shared, spec)
     count = shared.totals.counter(spec.number).add
     executor = _CONCURRENT[shared.pool](app, hostname, orders, count, shared.limits)
     broker, doorbell = (left_open.enter_context(closing(shared.connect())) for _ in range(2))
     left_open.enter_context(closing(executor))
-    events = log_events(Events())
     return ConcurrentShard(
         spec, broker, executor, settings, events, app.layers, orders.heed, doorbell=doorbell
     )
+
+
+def _told(shared: Shared, spec: ShardSpec) -> tuple[Orders, Events]:
+    """Return what remote control has asked for, and those who hear of what happens here."""
+    orders, events = shared.orders.for_shard(), log_events(Events())
+    if shared.counting is not None:
+        orders.events = CountedEvents(orders.events, shared.counting.listen(spec.name, events))
+    return orders, events
 
 
 def _flush_output() -> None:

@@ -37,6 +37,7 @@ class SoloExecutor(CeleryExecutor):
     def _give_up(self, job: Job) -> None:
         if not isinstance(job, CeleryJob):
             return
+        self._events.given_up(job, terminated=False)
         try:
             self._fail_lost(job.delivered, job.task, TIME_LIMIT)
         except BrokerUnavailable as error:

@@ -32,6 +32,8 @@ class TaskEvents:
     def __init__(self, app: Any, hostname: str, *, wanted: bool, pid: int) -> None:
         """``pid`` is the worker's, which monitors know it by."""
         self.wanted = wanted
+        #: Whether somebody here is to be told of what happens to tasks; as ``wanted``, for those who count.
+        self.told = wanted
         self._app = app
         self._hostname = hostname
         self._pid = pid
@@ -39,6 +41,10 @@ class TaskEvents:
         self._making = threading.Lock()
         self._failing_since = 0.0
         self._next_try = 0.0
+
+    def want(self, wanted: bool) -> None:
+        """Events are wanted from now on, or no more."""
+        self.wanted = self.told = wanted
 
     def for_shard(self) -> TaskEvents:
         """Return the same with nothing collected, for a process that was forked or may fork."""
@@ -117,6 +123,12 @@ class TaskEvents:
     def failed(self, job: Any, error: Any, traceback: str | None) -> None:
         """It has failed."""
         self._send(job, "task-failed", exception=safe_repr(get_pickled_exception(error)), traceback=traceback)
+
+    def refused(self, job: Any) -> None:
+        """It has expired or was revoked, and does not start; monitors have heard of that already."""
+
+    def given_up(self, job: Any, *, terminated: bool) -> None:
+        """It was ended by force, as somebody told it to or it ran too long; monitors have heard of that."""
 
     # -- On their way
 

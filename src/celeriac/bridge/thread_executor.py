@@ -61,6 +61,7 @@ class ThreadExecutor(CeleryExecutor):
             with self._lock:
                 self._given_up.add(job)
             self._throw(job, GivenUp())
+            self._events.given_up(job, terminated=reason == TERMINATED)
         return DONE if reason == TERMINATED else Bury(reason)
 
     def close(self) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from math import isfinite
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 from celery.worker.strategy import hybrid_to_proto2, proto1_to_proto2
@@ -22,6 +21,7 @@ from kombu.utils.json import dumps as json_dumps
 from kombu.utils.json import loads as json_loads
 
 from celeriac.bridge.decompression import decompressed
+from celeriac.bridge.tags import new_tag
 from celeriac.core.errors import MalformedMessage
 
 __all__ = ["Delivered", "Envelope", "as_redelivered", "decode", "encode", "unwrap", "wrap"]
@@ -109,7 +109,7 @@ def wrap(
             **properties,
             "delivery_info": {"exchange": exchange, "routing_key": routing_key},
             "body_encoding": "base64",
-            "delivery_tag": str(uuid4()),
+            "delivery_tag": new_tag(),
         },
     }
     if _is_plain(headers) and _is_plain(properties):

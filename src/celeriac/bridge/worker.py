@@ -21,6 +21,7 @@ from celery.worker.worker import WorkController
 from celeriac.bridge.configuration import check_broker, read_settings
 from celeriac.bridge.fallback import reason_for_stock_worker
 from celeriac.bridge.green_pools import refuse_async_tasks
+from celeriac.bridge.metrics import WorkerMetrics, worker_metrics
 from celeriac.bridge.pools import ASYNCIO, chosen_pool, pool_name
 from celeriac.bridge.queue_weights import parse_queues
 from celeriac.bridge.soft_shutdown import SoftShutdown
@@ -51,6 +52,8 @@ class Worker(StockWorker):
     heart: Any = None
     #: Looks after the process that publishes what waits in a Django project's outbox.
     relay: Any = None
+    #: What is scraped of the worker, if it is wanted.
+    metrics: WorkerMetrics | None = None
     #: The class that stands for the pool.
     pool_cls: Any
     #: Why Celery's stock worker runs instead of the engine, or None.
@@ -100,6 +103,8 @@ class Worker(StockWorker):
             self.app.time_outs = time_outs(read_settings(self.app))
         try:
             self.app.limits.check()
+            if self.stock_reason is None:
+                self.metrics = worker_metrics(self)
         except ConfigurationError as error:
             raise _UsageError(str(error)) from None
         if self.stock_reason is None:
@@ -115,6 +120,8 @@ class Worker(StockWorker):
         logger.warning("Celery's stock worker runs here instead of Celeriac's engine: %s.", self.stock_reason)
         if refusal := refuse_async_tasks(self.app, self.pool_name):
             logger.warning("On this worker %s.", refusal)
+        if read_settings(self.app).metrics_port is not None:
+            logger.warning("Celery's stock worker has no metrics_port: see celeriac -A ... metrics.")
         if self.queue_weights:
             logger.warning("Celery's stock worker knows no weights of queues: it serves them in turn.")
 

@@ -18,6 +18,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from celeriac.brokers.redis_board import RedisBoard
 from celeriac.brokers.redis_client import connection_options, open_client, refusal, translated
 from celeriac.brokers.redis_doorbell import Doorbell
 from celeriac.brokers.redis_large import LARGE, MARK, LargeClaims, most_at_a_time
@@ -66,6 +67,7 @@ class RedisBroker:
         self._pusher = Pusher(self._redis)
         self._prefix = key_prefix
         self._ours = f"{key_prefix}celeriac:"
+        self._board = RedisBoard(self._redis, self._ours)
         self._steps = sorted(priority_steps)
         self._separator = separator
         scripts = _load_scripts()
@@ -196,6 +198,26 @@ class RedisBroker:
             queue: QueueStats(ready=ready, leased=leased, delayed=delayed, dead=dead)
             for queue, (ready, leased, delayed, dead) in totals.items()
         }
+
+    def oldest(self, queues: Sequence[str]) -> Sequence[Message]:
+        sources = self._sources(queues)
+        with translated(), self._redis.pipeline(transaction=False) as pipeline:
+            for source in sources:
+                pipeline.lindex(source.key, -1)
+            raws: list[Any] = pipeline.execute()
+        return [
+            Message(queue=source.queue, payload=_unmark(raw)[0], priority=source.priority)
+            for source, raw in zip(sources, raws, strict=True)
+            if raw is not None
+        ]
+
+    def post(self, name: str, text: bytes, keep_for: float) -> None:
+        with translated():
+            self._board.post(name, text, keep_for)
+
+    def posted(self) -> Mapping[str, bytes]:
+        with translated():
+            return self._board.posted()
 
     def scheduled(self, queues: Sequence[str], offset: int = 0, limit: int = 100) -> Sequence[Scheduled]:
         found: list[Scheduled] = []

@@ -11,6 +11,7 @@ from sqlite3 import Connection
 from typing import Any
 
 from celeriac.brokers.burial import cause_of_death, letter
+from celeriac.brokers.sqlite_board import SqliteBoard
 from celeriac.brokers.sqlite_file import SQL, SqliteFile
 from celeriac.core.broker import Features, Promoted, QueueStats
 from celeriac.core.lease import Claimed, DeadLetter, Eviction, Lease, Reaped, Scheduled
@@ -30,6 +31,7 @@ class SqliteBroker:
 
     def __init__(self, path: str | Path, *, synchronous: str = "NORMAL") -> None:
         self._file = SqliteFile(Path(path), synchronous)
+        self._board = SqliteBoard(self._file.path)
 
     def send(self, messages: Sequence[Message]) -> None:
         now = time.time()
@@ -129,6 +131,16 @@ class SqliteBroker:
             counts[queue][state] = count
         return {queue: QueueStats(**by_state) for queue, by_state in counts.items()}
 
+    def oldest(self, queues: Sequence[str]) -> Sequence[Message]:
+        rows = self._file.read("oldest", (json.dumps(list(queues)),))
+        return [Message(queue=queue, payload=payload, priority=priority) for queue, priority, payload in rows]
+
+    def post(self, name: str, text: bytes, keep_for: float) -> None:
+        self._board.post(name, text, keep_for)
+
+    def posted(self) -> Mapping[str, bytes]:
+        return self._board.posted()
+
     def scheduled(self, queues: Sequence[str], offset: int = 0, limit: int = 100) -> Sequence[Scheduled]:
         rows = self._file.read("scheduled", (json.dumps(list(queues)), limit, offset))
         return [Scheduled(Message(queue=q, payload=p, priority=pr, due=due), due) for q, p, pr, due in rows]
@@ -163,6 +175,7 @@ class SqliteBroker:
 
     def close(self) -> None:
         self._file.close()
+        self._board.close()
 
     def bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
         with self._file.writing() as db:

@@ -136,6 +136,12 @@ UNION ALL
 SELECT state, queue, count(*) FROM messages WHERE state = 'dead'
     AND queue IN chosen GROUP BY queue
 
+-- name: oldest
+SELECT m.queue, m.priority, m.payload FROM messages AS m WHERE m.id IN (
+    SELECT min(id) FROM messages WHERE state = 'ready' AND queue IN (SELECT value FROM json_each(?))
+    GROUP BY queue, priority
+)
+
 -- name: scheduled
 SELECT queue, payload, priority, due FROM messages
 WHERE state = 'delayed' AND queue IN (SELECT value FROM json_each(?)) ORDER BY due, id LIMIT ? OFFSET ?

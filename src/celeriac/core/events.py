@@ -6,6 +6,7 @@
 | ShardStarted | a shard's process was forked | supervisor |
 | ShardStopped | a shard ended, by itself or killed | supervisor |
 | LeasesReturned | leases of a dead shard or node went back | supervisor |
+| LeasesRenewed | a supervisor has renewed the leases of its shards | supervisor |
 | MessageBuried | a message went to the dead letters | supervisor, shard |
 | LeaseLost | a shard settled a lease that had been taken back | shard |
 | BrokerLost, BrokerRegained | calls to the broker began to fail, and work again | both |
@@ -25,6 +26,7 @@ __all__ = [
     "Event",
     "Events",
     "LeaseLost",
+    "LeasesRenewed",
     "LeasesReturned",
     "MessageBuried",
     "ShardStarted",
@@ -60,6 +62,11 @@ class ShardStopped(Event, frozen=True, kw_only=True):
 class LeasesReturned(Event, frozen=True, kw_only=True):
     #: The dead shard's owner id, or None for nodes whose deadline passed.
     owner: str | None
+    count: int
+
+
+class LeasesRenewed(Event, frozen=True, kw_only=True):
+    #: Of how many shards.
     count: int
 
 

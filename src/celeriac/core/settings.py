@@ -17,16 +17,17 @@ from celeriac.core.errors import ConfigurationError, did_you_mean
 __all__ = ["PREFIXES", "Settings"]
 
 #: Every key that begins with one of these must be a field of :class:`Settings`.
-PREFIXES = ("admin_hide_", "engine_", "inbox_", "limits_", "outbox_", "references_", "task_records_")
+PREFIXES = ("admin_hide_", "engine_", "inbox_", "limits_", "metrics_", "outbox_", "references_", "task_records_")
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Retention = Annotated[float, Meta(gt=0, le=31_622_400)]
 Count = Annotated[int, Meta(ge=1)]
 Weight = Annotated[float, Meta(gt=0)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of engine and limits, each with its unit and default."""
+    """The settings of engine, limits and metrics, each with its unit and default."""
 
     #: Seconds after which the leases of a node that stopped renewing go back. Defaults to 5.
     engine_lease_seconds: Seconds = 5.0
@@ -54,6 +55,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits_unique_unreachable: Literal["publish", "raise"] = "publish"
     #: What happens to a limited task while the store does not answer. Defaults to "wait".
     limits_unreachable: Literal["wait", "run"] = "wait"
+    #: The port of a worker's metrics and health; 0: any free one; None: neither is there.
+    metrics_port: Port | None = None
+    #: The address on which the port listens. Defaults to "127.0.0.1".
+    metrics_host: str = "127.0.0.1"
+    #: A worker without a port counts, too, and tells the broker, for ``celeriac metrics``. Defaults to False.
+    metrics_share: bool = False
+    #: A worker's port shows the queues that it consumes from as well. Defaults to True.
+    metrics_queues: bool = True
+    #: The names of celery-exporter and of Flower are shown as well. Defaults to False.
+    metrics_compatible: bool = False
+    #: Most tasks that are shown by name; the others together are "_other". Defaults to 200.
+    metrics_max_tasks: Count = 200
 
     #: Whether calls inside a transaction wait for its commit, in a Django project. Defaults to True.
     outbox_enabled: bool = True

@@ -114,7 +114,7 @@ class Supervisor:
         self._node = node
         self._launch = launch
         self._wear = (max_tasks, max_memory)
-        self._renewer = Renewer(broker, settings)
+        self._renewer = Renewer(broker, settings, events)
         self._reaper = Reaper(broker, settings, events, on_buried)
         self._promoter = Promoter(broker)
         self._evictions: list[Eviction] = []

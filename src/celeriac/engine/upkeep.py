@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from celeriac.core.broker import Broker
 from celeriac.core.errors import BrokerUnavailable
-from celeriac.core.events import BrokerLost, Events, LeasesReturned, MessageBuried
+from celeriac.core.events import BrokerLost, Events, LeasesRenewed, LeasesReturned, MessageBuried
 from celeriac.core.lease import DeadLetter, Eviction, Reaped
 from celeriac.core.settings import Settings
 from celeriac.engine.outage import LONGEST_PAUSE
@@ -19,15 +19,18 @@ __all__ = ["Promoter", "Reaper", "Renewer"]
 class Renewer:
     """Keeps the leases of this worker's shards, three times as often as needed."""
 
-    def __init__(self, broker: Broker, settings: Settings) -> None:
+    def __init__(self, broker: Broker, settings: Settings, events: Events | None = None) -> None:
         self._broker = broker
+        self._events = events or Events()
         self._lease = settings.engine_lease_seconds
         self._next = 0.0
 
     def tick(self, now: float, owners: Iterable[str]) -> None:
         """Renew if it is time; ``now`` is monotonic."""
         if now >= self._next:
+            owners = list(owners)
             self._broker.renew(owners, self._lease)
+            self._events.emit(LeasesRenewed(count=len(owners)))
             self._next = now + self._lease / 3
 
 

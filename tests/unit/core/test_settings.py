@@ -36,6 +36,12 @@ DEFAULTS = {
     "task_records_retention_seconds": 2_592_000.0,
     "references_forbidden": ("sessions.session", "authtoken.token"),
     "admin_hide_arguments": [],
+    "metrics_port": None,
+    "metrics_host": "127.0.0.1",
+    "metrics_share": False,
+    "metrics_queues": True,
+    "metrics_compatible": False,
+    "metrics_max_tasks": 200,
 }
 NUMBERS_OF_SECONDS = [name for name, value in DEFAULTS.items() if isinstance(value, float)]
 COUNTS = [name for name, value in DEFAULTS.items() if type(value) is int]

@@ -26,7 +26,13 @@ def test_help_lists_the_commands() -> None:
     assert re.search(r"^  demo +Ship orders", text, re.MULTILINE)
 
 
-COMMANDS = [[], ["demo"], ["dead"], *(["dead", name] for name in ("list", "show", "retry", "drop"))]
+COMMANDS = [
+    [],
+    ["demo"],
+    ["metrics"],
+    ["dead"],
+    *(["dead", name] for name in ("list", "show", "retry", "drop")),
+]
 
 
 @pytest.mark.parametrize("arguments", [[*command, "--help"] for command in COMMANDS])

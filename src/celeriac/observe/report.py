@@ -1,0 +1,103 @@
+"""What a worker tells of itself: its counts and how it is, in a form that can be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from celeriac.core.watch import Watchable
+from celeriac.observe.tally import Counts, TaskCounts
+
+__all__ = ["KEEP_FOR", "POST_EVERY", "Fleet", "WorkerReport", "posted_reports", "read_report", "write_report"]
+
+#: Seconds between two posts of a worker, and for how long the broker keeps one.
+POST_EVERY, KEEP_FOR = 5.0, 20.0
+#: Seconds for which what a worker has counted is kept apart, and its name told, after it was last heard of.
+_REMEMBERED, _MISSED = 3600.0, 600.0
+
+
+class WorkerReport(msgspec.Struct, kw_only=True):
+    """One worker at one moment."""
+
+    #: Unique for each life of a worker; and the name that people know it by.
+    node: str
+    hostname: str
+    pool: str = ""
+    version: str = ""
+    python: str = ""
+    queues: tuple[str, ...] = ()
+    #: Deliveries that it can run at a time, and those that it runs.
+    slots: int = 0
+    busy: int = 0
+    #: Unix seconds of its last sign of life.
+    at: float = 0.0
+    counts: Counts = msgspec.field(default_factory=Counts)
+
+
+class _Posted(msgspec.Struct, array_like=True):
+    """A report as it is sent: JSON has no keys of several words."""
+
+    head: WorkerReport
+    tasks: list[tuple[str, str, TaskCounts]]
+    events: list[tuple[str, str, str, int]]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Posted).decode
+
+
+def write_report(report: WorkerReport) -> bytes:
+    """Return the report's bytes."""
+    head = msgspec.structs.replace(report, counts=Counts())
+    tasks = [(queue, task, counts) for (queue, task), counts in report.counts.tasks.items()]
+    events = [(*event, count) for event, count in report.counts.events.items()]
+    return _encode(_Posted(head, tasks, events))
+
+
+def read_report(text: bytes) -> WorkerReport | None:
+    """Return the report; None for one of another version, which cannot be read."""
+    try:
+        posted = _decode(text)
+    except msgspec.DecodeError:
+        return None
+    tasks = {(queue, task): counts for queue, task, counts in posted.tasks}
+    events = {(kind, first, second): count for kind, first, second, count in posted.events}
+    posted.head.counts = Counts(tasks, events)
+    return posted.head
+
+
+def posted_reports(broker: Watchable) -> dict[str, WorkerReport]:
+    """Return what the workers of the broker have told of themselves lately, by node."""
+    found = (read_report(text) for text in broker.posted().values())
+    return {report.node: report for report in found if report is not None}
+
+
+class Fleet:
+    """All workers that were heard of: what they count never goes down when one of them goes."""
+
+    def __init__(self) -> None:
+        self.workers: Mapping[str, WorkerReport] = {}
+        self._latest: dict[str, WorkerReport] = {}
+        self._gone = Counts()
+
+    def hear(self, reports: Mapping[str, WorkerReport], now: float) -> None:
+        """These are the workers there are now (Unix seconds)."""
+        self.workers = dict(reports)
+        self._latest.update(reports)
+        for node in [node for node, last in self._latest.items() if now - last.at > _REMEMBERED]:
+            self._gone.add(self._latest.pop(node).counts)
+
+    def missing(self, now: float) -> list[str]:
+        """Return the names of workers that are gone and were there a while ago (Unix seconds)."""
+        here = {report.hostname for report in self.workers.values()}
+        lately = {last.hostname for last in self._latest.values() if now - last.at < _MISSED}
+        return sorted(lately - here)
+
+    def counts(self) -> Counts:
+        """Return what all of them have counted, those included that are gone."""
+        total = Counts()
+        total.add(self._gone)
+        for report in self._latest.values():
+            total.add(report.counts)
+        return total

@@ -1,0 +1,317 @@
+"""A worker and a broker are scraped, by a test and by a real Prometheus; probes hear how a worker is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from celeriac.observe.dashboard import EXPRESSIONS
+from celeriac.observe.rules import rules
+from tests.prometheus import Scraped, prometheus
+from tests.servers import free_port, redis_server, wait_until
+from tests.stage import APP, Stage
+from tests.workers import ROOT, WorkerProcess
+
+CELERIAC = str(Path(sys.executable).with_name("celeriac"))
+ADD, FAIL = f"{APP}.add", f"{APP}.fail"
+
+
+@contextmanager
+def measured(
+    stage: Stage, *options: str, log: str = "worker.log", **settings: object
+) -> Iterator[tuple[WorkerProcess, Scraped]]:
+    """A worker with a port of its own."""
+    port = free_port()
+    conf = json.dumps({"metrics_port": port, **settings})
+    with stage.worker("-n", "one@test", *options, log=log, CONF=conf) as worker:
+        yield worker, Scraped(port)
+
+
+@contextmanager
+def exporter(stage: Stage, *options: str) -> Iterator[Scraped]:
+    """``celeriac metrics`` on the stage's broker."""
+    port = free_port()
+    command = [CELERIAC, "-A", APP, "metrics", "--port", str(port), *options]
+    with (stage.folder / "exporter.log").open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **stage.environment()}, stdout=output, stderr=output
+        )
+    try:
+        scraped = Scraped(port)
+        wait_until(lambda: scraped.get("/ready")[0] == 200 or process.poll() is not None, what="the exporter")
+        assert process.poll() is None, (stage.folder / "exporter.log").read_text()
+        yield scraped
+    finally:
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+
+
+def finished(scraped: Scraped, task: str, outcome: str, queue: str = "celery") -> float:
+    labels = {"queue": queue, "task": task, "outcome": outcome}
+    return scraped.value("celeriac_tasks_finished_total", **labels) or 0.0
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio", "solo"])
+@pytest.mark.shows("beyond", "metrics")
+def test_a_worker_tells_what_has_become_of_its_tasks(pool: str, stage: Stage) -> None:
+    with measured(stage, "-c", "2", "-P", pool) as (_, scraped):
+        for number in range(50):
+            stage.send("add", number, 1)
+        stage.send("fail", "boom")
+        stage.send("flaky", "once", 1)
+        stage.send("reject", "no")
+        stage.send("add", 1, 1, expires=-1)
+        stage.send("add", 1, 1, countdown=0.5)
+        fates = {
+            (ADD, "succeeded"): 51,
+            (ADD, "revoked"): 1,
+            (FAIL, "failed"): 1,
+            (f"{APP}.reject", "rejected"): 1,
+        }
+        fates |= {(f"{APP}.flaky", "retried"): 1, (f"{APP}.flaky", "succeeded"): 1}
+        wait_until(lambda: {fate: finished(scraped, *fate) for fate in fates} == fates, what="all counted")
+        assert scraped.value("celeriac_tasks_started_total", queue="celery", task=ADD) == 51
+        labels = {"queue": "celery", "task": ADD, "outcome": "succeeded", "le": "+Inf"}
+        assert scraped.value("celeriac_task_duration_seconds_bucket", **labels) == 51
+        assert scraped.value("celeriac_task_failures_total", task=FAIL, exception="ValueError") == 1
+        assert scraped.value("celeriac_task_queue_wait_seconds_count", queue="celery") == 55
+        assert scraped.value("celeriac_schedule_lateness_seconds_count", queue="celery") == 2
+        assert scraped.value("celeriac_dead_letters", queue="celery") == 1
+        assert scraped.value("celeriac_dead_letters_buried_total", queue="celery", reason="rejected") == 1
+        assert scraped.value("celeriac_worker_processes", worker="one@test") == (1 if pool == "solo" else 2)
+        arrivals = 50 + len(("fail", "flaky", "its retry", "reject", "expired", "delayed"))
+        wait_until(
+            lambda: scraped.value("celeriac_queue_arrivals_total", queue="celery") == arrivals,
+            what="arrivals",
+        )
+
+
+def test_what_runs_and_what_waits_is_seen_while_it_does(stage: Stage) -> None:
+    with measured(stage, "-c", "1") as (_, scraped):
+        assert scraped.value("celeriac_worker_busy_processes", worker="one@test") == 0
+        stage.send("effect", "later", countdown=600)
+        wait_until(
+            lambda: scraped.value("celeriac_queue_scheduled", queue="celery") == 1, what="one held back"
+        )
+        stage.send("effect", "long", 60)
+        wait_until(
+            lambda: scraped.value("celeriac_worker_busy_processes", worker="one@test"), what="one busy"
+        )
+        for priority in (0, 5, 9):
+            stage.send("effect", f"waits {priority}", priority=priority)
+        wait_until(lambda: scraped.value("celery_queue_length", queue="celery") == 3, what="three waiting")
+        assert scraped.value("celeriac_queue_unacked", queue="celery") == 1
+        age = "celeriac_queue_oldest_message_age_seconds"
+        wait_until(lambda: (scraped.value(age, queue="celery") or 0) > 1, what="the oldest a second old")
+        assert scraped.value(age, queue="celery") < 60
+        assert scraped.get("/ready") == (200, "ok\n")  # busy is ready
+
+
+def test_nothing_counted_is_lost_with_a_killed_shard(stage: Stage) -> None:
+    with measured(stage, "-c", "1") as (worker, scraped):
+        for number in range(20):
+            stage.send("add", number, 1)
+        wait_until(lambda: finished(scraped, ADD, "succeeded") == 20, what="twenty done")
+        stage.send("early_suicide", "killed")
+        lost = f"{APP}.early_suicide", "lost"
+        wait_until(lambda: finished(scraped, *lost) == 1, what="the loss counted")
+        stage.send("add", 1, 1)
+        wait_until(lambda: finished(scraped, ADD, "succeeded") == 21, what="another done")
+        assert scraped.value("celeriac_worker_child_restarts_total", reason="lost") == 1
+        assert (scraped.value("celeriac_lease_renewals_total") or 0) > 0
+        os.kill(worker.shards()[0], signal.SIGKILL)
+        wait_until(
+            lambda: scraped.value("celeriac_worker_child_restarts_total", reason="lost") == 2, what="two lost"
+        )
+        assert finished(scraped, ADD, "succeeded") == 21
+
+
+def test_an_exporter_knows_all_workers_and_asks_none(stage: Stage) -> None:
+    with (
+        stage.worker("-c", "1", "-n", "one@test", log="one.log", CONF='{"metrics_share": true}') as one,
+        stage.worker("-c", "3", "-n", "two@test", log="two.log", CONF='{"metrics_share": true}'),
+        exporter(stage, "--queue", "extra") as scraped,
+    ):
+        for name, slots in (("one@test", 1), ("two@test", 3)):
+            wait_until(
+                lambda w=name, n=slots: scraped.value("celeriac_worker_processes", worker=w) == n, what=name
+            )
+        for number in range(60):
+            stage.send("add", number, 1)
+        stage.send("add", 1, 1, queue="extra")
+        wait_until(lambda: finished(scraped, ADD, "succeeded") == 60, what="all counted")
+        assert scraped.value("celery_queue_length", queue="extra") == 1
+        assert scraped.value("celeriac_queue_processes", queue="celery") == 4
+        assert scraped.value("celeriac_queue_processes", queue="extra") == 0
+        wait_until(
+            lambda: scraped.value("celeriac_queue_arrivals_total", queue="celery") == 60, what="arrivals"
+        )
+        one.stop()
+        wait_until(lambda: scraped.value("celeriac_queue_processes", queue="celery") == 3, what="one gone")
+        assert finished(scraped, ADD, "succeeded") == 60
+        assert "inspect" not in (stage.folder / "two.log").read_text()
+
+
+def test_a_stock_worker_is_known_by_its_events(redis_stage: Stage) -> None:
+    stage = redis_stage
+    with (
+        exporter(stage, "--compatible") as scraped,
+        stage.worker(
+            "-c", "1", "-E", "-n", "stock@test", "-P", "gevent", CONF='{"metrics_port": 0}'
+        ) as worker,
+    ):
+        assert "Celery's stock worker runs here" in worker.text
+        assert "Celery's stock worker has no metrics_port" in worker.text
+        wait_until(lambda: scraped.value("celery_worker_up", hostname="stock@test") == 1, what="it heard of")
+        stage.send("add", 1, 2)
+        labels = {"name": ADD, "hostname": "stock@test", "queue_name": "_unknown"}
+        wait_until(
+            lambda: scraped.value("celery_task_succeeded_total", **labels) == 1, what="its task counted"
+        )
+        assert scraped.value("celery_task_runtime_count", **labels) == 1
+
+
+def test_health_follows_broker_and_shutdown(tmp_path: Path) -> None:
+    with redis_server() as redis:
+        stage = Stage(tmp_path, redis)
+        with measured(stage, "-c", "1") as (worker, scraped):
+            wait_until(lambda: scraped.get("/ready") == (200, "ok\n"), what="ready")
+            redis.kill()
+            wait_until(lambda: scraped.get("/ready")[0] == 503, what="not ready")
+            assert "broker" in scraped.get("/ready")[1]
+            assert scraped.get("/live") == (200, "ok\n")
+            wait_until(lambda: scraped.value("celeriac_broker_up") == 0, what="the broker down")
+            redis.start()
+            wait_until(lambda: scraped.get("/ready")[0] == 200, what="ready again")
+            wait_until(lambda: scraped.value("celeriac_broker_up") == 1, what="the broker up")
+            stage.send("effect", "long", 3)
+            wait_until(lambda: stage.ledger.count("started"), what="the task started")
+            worker.signal(signal.SIGTERM)
+            wait_until(lambda: scraped.get("/ready") == (503, "the worker is stopping\n"), what="stopping")
+            assert scraped.get("/live") == (200, "ok\n")
+            assert worker.process.wait(timeout=30) == 0
+            assert stage.ledger.count("done") == 1
+
+
+def test_a_taken_port_is_refused_in_one_line(stage: Stage) -> None:
+    with measured(stage, "-c", "1") as (_, scraped):
+        conf = json.dumps({"metrics_port": scraped.port})
+        with stage.worker("-n", "two@test", log="two.log", ready=False, CONF=conf) as second:
+            assert second.process.wait(timeout=30) == 2
+            [line] = [line for line in second.text.splitlines() if "metrics_port" in line]
+            assert f"127.0.0.1:{scraped.port}" in line
+            assert "Traceback" not in second.text
+
+
+def test_the_port_is_free_once_its_worker_is_dead_though_its_shards_finish(stage: Stage) -> None:
+    with measured(stage, "-c", "1") as (worker, scraped):
+        stage.send("effect", "long", 10)
+        wait_until(lambda: stage.ledger.count("started"), what="the task started")
+        worker.signal(signal.SIGKILL)
+        worker.process.wait()
+        assert scraped.get("/live")[0] == 0
+        with measured(stage, "-c", "1", log="next.log", metrics_port=scraped.port):
+            assert scraped.get("/live")[0] == 200
+            assert not stage.ledger.count("done")
+
+
+def test_without_the_setting_nothing_listens(stage: Stage) -> None:
+    with stage.worker("-c", "1") as worker:
+        stage.send("add", 1, 2).get(timeout=30)
+        assert "Metrics" not in worker.text
+        assert not listens(worker.pid)
+    with measured(stage, "-c", "1", log="other.log") as (worker, _):
+        assert listens(worker.pid)
+
+
+def listens(pid: int) -> bool:
+    """Whether the process holds a TCP socket on which connections are awaited."""
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    awaiting = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+    return any(str(fd.readlink()) in awaiting for fd in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def test_a_real_prometheus_takes_it_and_the_dashboards_find_what_they_ask_for(redis_stage: Stage) -> None:
+    stage = redis_stage
+    with (
+        measured(stage, "-c", "2", metrics_compatible=True) as (_, scraped),
+        exporter(stage) as whole,
+        prometheus(stage.folder, [scraped.port, whole.port], rules()) as server,
+    ):
+        for number in range(30):
+            stage.send("add", number, 1)
+        stage.send("fail", "boom")
+        done = f'sum(celeriac_tasks_finished_total{{instance="127.0.0.1:{scraped.port}"}})'
+        wait_until(lambda: server.query(done).get(()) == 31, what="all counted by Prometheus")
+        assert server.query("max by (queue) (celery_queue_length)") == {(("queue", "celery"),): 0.0}
+        wait_until(lambda: set(server.query("up").values()) == {1.0}, what="both scraped")
+        assert {target["lastError"] for target in server.ask("targets")["activeTargets"]} == {""}
+        for expression in EXPRESSIONS:
+            text = expression.replace("$__rate_interval", "5m").replace("$queue", ".*")
+            server.query(text)  # asserts that it is understood
+        for expression in FAMILIAR:
+            wait_until(lambda e=expression: server.query(e), what=expression)
+        loaded = server.ask("rules")["groups"]
+        assert {rule["health"] for group in loaded for rule in group["rules"]} <= {"ok", "unknown"}
+
+
+#: What the dashboards for celery-exporter and for Flower ask for, cut down to one series each.
+FAMILIAR = [
+    'count(celery_worker_up{job="celeriac"} == 1)',
+    'sum(celery_worker_tasks_active{job="celeriac"})',
+    'sum by (name) (celery_task_sent_total{job="celeriac"})',
+    *(
+        f'sum(round(increase(celery_task_{state}_total{{job="celeriac", queue_name=~"celery"}}[1w])))'
+        for state in ("succeeded", "received", "started", "retried", "rejected", "revoked")
+    ),
+    'sum by (exception) (celery_task_failed_total{queue_name=~"celery", exception="ValueError"}) > 0',
+    'sum by (job, queue_name) (celery_queue_length{job="celeriac", queue_name=~"celery"})',
+    'histogram_quantile(0.95, sum by (job, le) (celery_task_runtime_bucket{job="celeriac"} > 0))',
+    "sum(celery_task_runtime_sum) / sum(celery_task_runtime_count) > 0",
+    "sum by (worker) (flower_worker_online) == 1",
+    'sum by (task) (flower_events_total{type="task-succeeded"}) > 0',
+    "sum(flower_task_runtime_seconds_sum) / sum(flower_task_runtime_seconds_count) > 0",
+    "sum(flower_worker_number_of_currently_executing_tasks)",
+]
+
+
+def celeriac(stage: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [CELERIAC, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **stage.environment()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_command_prints_what_it_is_asked_for(stage: Stage) -> None:
+    stage.send("add", 1, 2)
+    once = celeriac(stage, "-A", APP, "metrics", "--once")
+    assert once.returncode == 0, once.stderr
+    assert 'celery_queue_length{queue="celery"} 1.0' in once.stdout.splitlines()
+    assert celeriac(stage, "metrics", "--rules").stdout == rules()
+    assert json.loads(celeriac(stage, "metrics", "--dashboard").stdout)["title"] == "Celeriac"
+    both = celeriac(stage, "metrics", "--dashboard", "--rules")
+    assert (both.returncode, both.stdout) == (2, "")
+
+
+def test_openmetrics_is_given_to_who_asks_for_it(stage: Stage) -> None:
+    with exporter(stage) as scraped:
+        asked = urllib.request.Request(
+            f"http://127.0.0.1:{scraped.port}/metrics", headers={"Accept": "application/openmetrics-text"}
+        )
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+            assert answer.read().decode().endswith("# EOF\n")
+        assert scraped.get("/nothing")[0] == 404
