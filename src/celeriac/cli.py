@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from celeriac import __version__
-from celeriac.core.errors import CeleriacError
+from celeriac.core.errors import CeleriacError, MissingExtra
 
 __all__ = ["celery_command", "main"]
 
@@ -35,7 +35,12 @@ class LazyGroup(click.Group):
         if cmd_name not in self._lazy:
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self._lazy[cmd_name].partition(":")
-        command: click.Command = getattr(import_module(module), attribute)
+        try:
+            command: click.Command = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as missing:
+            if missing.name not in _EXTRAS:
+                raise
+            return _refusing(cmd_name, MissingExtra(missing.name, _EXTRAS[missing.name]))
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -45,13 +50,29 @@ class LazyGroup(click.Group):
             raise Mistake(str(error)) from None
 
 
+def _refusing(name: str, reason: CeleriacError) -> click.Command:
+    """A command that can only say why it cannot be had; the other commands and the help still work."""
+
+    @click.command(
+        name, help=str(reason), context_settings={"ignore_unknown_options": True}, add_help_option=False
+    )
+    @click.argument("_arguments", nargs=-1)
+    def refuse(_arguments: tuple[str, ...]) -> None:
+        raise reason
+
+    return refuse
+
+
 _COMMANDS = {
     "dead": "celeriac.dead.command:dead",
     "demo": "celeriac.demo.command:demo",
     "outbox": "celeriac.bridge.django.command:outbox",
     "metrics": "celeriac.bridge.metrics_command:metrics",
     "k8s": "celeriac.k8s.command:k8s",
+    "scale": "celeriac.deploy.scaling.command:scale",
 }
+#: Which extra brings a library that a command is made with.
+_EXTRAS = {"numpy": "scale"}
 
 
 @click.group("celeriac", cls=LazyGroup, lazy=_COMMANDS)

@@ -17,7 +17,16 @@ from celeriac.core.errors import ConfigurationError, did_you_mean
 __all__ = ["PREFIXES", "Settings"]
 
 #: Every key that begins with one of these must be a field of :class:`Settings`.
-PREFIXES = ("admin_hide_", "engine_", "inbox_", "limits_", "metrics_", "outbox_", "references_", "task_records_")
+PREFIXES = (
+    "admin_hide_",
+    "engine_",
+    "inbox_",
+    "limits_",
+    "metrics_",
+    "outbox_",
+    "references_",
+    "task_records_",
+)
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Retention = Annotated[float, Meta(gt=0, le=31_622_400)]
