@@ -10,19 +10,19 @@ from __future__ import annotations
 import os
 import re
 import time
-from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from celeriac.brokers.redis_board import RedisBoard
 from celeriac.brokers.redis_client import connection_options, open_client, refusal, translated
 from celeriac.brokers.redis_doorbell import Doorbell
 from celeriac.brokers.redis_large import LARGE, MARK, LargeClaims, most_at_a_time
 from celeriac.brokers.redis_line import Line, Script
+from celeriac.brokers.redis_lists import Lists, Source
 from celeriac.brokers.redis_pusher import Pusher
 from celeriac.core.broker import Features, Promoted, QueueStats
 from celeriac.core.errors import BrokerUnavailable
@@ -33,16 +33,7 @@ __all__ = ["RedisBroker", "drop_delayed"]
 
 _SEND_CHUNK = 1000
 _CLAIM_MAX = 4000  # Lua's unpack() takes some 8,000 values
-_ORDERS_KEPT = 256
 _destination = attrgetter("queue", "priority")
-
-
-class _Source(NamedTuple):
-    """One of kombu's lists: a queue at one priority step."""
-
-    key: str
-    queue: str
-    priority: int
 
 
 class RedisBroker:
@@ -68,8 +59,7 @@ class RedisBroker:
         self._prefix = key_prefix
         self._ours = f"{key_prefix}celeriac:"
         self._board = RedisBoard(self._redis, self._ours)
-        self._steps = sorted(priority_steps)
-        self._separator = separator
+        self._lists = Lists(key_prefix, priority_steps, separator)
         scripts = _load_scripts()
         self._large = LargeClaims(self._redis, scripts.pop("claim_large"), self._ours)
         #: Mean bytes of the messages claimed last.
@@ -81,7 +71,6 @@ class RedisBroker:
         #: Indexes of the leases that this instance took and has not settled, by owner and batch.
         self._unsettled: dict[tuple[str, str], set[str]] = {}
         self._doubtful: list[str] = []
-        self._sources_of: dict[tuple[str, ...], list[_Source]] = {}
         self._doorbell: Doorbell | None = None
 
     @classmethod
@@ -101,11 +90,11 @@ class RedisBroker:
     def send(self, messages: Sequence[Message]) -> None:
         with translated():
             if len(messages) == 1:
-                self._pusher.push(self._key(messages[0]), (messages[0].payload,))
+                self._pusher.push(self._lists.of_message(messages[0]), (messages[0].payload,))
                 return
             for _, group in groupby(messages, _destination):
                 together = list(group)
-                key, payloads = self._key(together[0]), [message.payload for message in together]
+                key, payloads = self._lists.of_message(together[0]), [message.payload for message in together]
                 for start in range(0, len(payloads), _SEND_CHUNK):
                     self._pusher.push(key, payloads[start : start + _SEND_CHUNK])
 
@@ -121,7 +110,7 @@ class RedisBroker:
         ack: Sequence[Lease] = (),
     ) -> Claimed:
         number = str(next(self._batch_numbers))
-        sources = self._sources(queues)
+        sources = self._lists.of_queues(queues)
         rest = [*self._settlements((lease, "a", "") for lease in ack), len(self._doubtful), *self._doubtful]
         try:
             lost, parts = self._take(owner, lease_for, number, n, rest, [source.key for source in sources])
@@ -145,7 +134,7 @@ class RedisBroker:
             self._doorbell = Doorbell(self._redis, refusal())
         with translated():
             try:
-                self._doorbell.wait([source.key for source in self._sources(queues)], timeout)
+                self._doorbell.wait([source.key for source in self._lists.of_queues(queues)], timeout)
             except BaseException:  # the doorbell holds no message; the next call makes a new one
                 self._doorbell.close()
                 self._doorbell = None
@@ -189,7 +178,7 @@ class RedisBroker:
     # -- Looking
 
     def stats(self, queues: Sequence[str]) -> Mapping[str, QueueStats]:
-        sources = self._sources(queues)
+        sources = self._lists.of_queues(queues)
         totals = {queue: [0, 0, 0, 0] for queue in queues}
         if sources:
             for source, numbers in zip(sources, self._run("stats", *(s.key for s in sources)), strict=True):
@@ -200,7 +189,7 @@ class RedisBroker:
         }
 
     def oldest(self, queues: Sequence[str]) -> Sequence[Message]:
-        sources = self._sources(queues)
+        sources = self._lists.of_queues(queues)
         with translated(), self._redis.pipeline(transaction=False) as pipeline:
             for source in sources:
                 pipeline.lindex(source.key, -1)
@@ -222,7 +211,7 @@ class RedisBroker:
     def scheduled(self, queues: Sequence[str], offset: int = 0, limit: int = 100) -> Sequence[Scheduled]:
         found: list[Scheduled] = []
         with translated():
-            for source in self._sources(queues):
+            for source in self._lists.of_queues(queues):
                 key = f"{self._ours}delayed:{source.key}"
                 for member, due in self._earliest(key, offset + limit):
                     payload = _unmark(member.partition(b"\n")[2])[0]
@@ -240,7 +229,7 @@ class RedisBroker:
         return int(self._run("retry_dead", "drop", *ids))
 
     def purge(self, queues: Sequence[str]) -> int:
-        if not (sources := self._sources(queues)):
+        if not (sources := self._lists.of_queues(queues)):
             return 0
         with translated(), self._redis.pipeline(transaction=True) as pipeline:
             for source in sources:
@@ -298,28 +287,6 @@ class RedisBroker:
         found: Any = self._redis.zrange(key, 0, limit - 1, withscores=True)
         return [(member, float(due)) for member, due in found]
 
-    def _key(self, message: Message) -> str:
-        step = self._steps[bisect(self._steps, message.priority) - 1]
-        return self._list(message.queue, step)
-
-    def _list(self, queue: str, step: int) -> str:
-        return f"{self._prefix}{queue}{self._separator}{step}" if step else f"{self._prefix}{queue}"
-
-    def _sources(self, queues: Sequence[str]) -> list[_Source]:
-        """The lists of all queues, in the order in which kombu serves them."""
-        key = tuple(queues)
-        if key not in self._sources_of:
-            if len(self._sources_of) >= _ORDERS_KEPT:
-                self._sources_of.clear()  # a shard asks for its queues in ever other orders
-            self._sources_of[key] = [
-                _Source(self._list(queue, step), queue, step) for step in self._steps for queue in queues
-            ]
-        return self._sources_of[key]
-
-    def _source(self, key: str) -> _Source:
-        name, _, step = key.removeprefix(self._prefix).partition(self._separator)
-        return _Source(key, name, int(step or 0))
-
     def _settle(self, settled: Sequence[tuple[Lease, str, str]]) -> Sequence[Lease]:
         if not settled:
             return ()
@@ -358,7 +325,7 @@ class RedisBroker:
 
     def _letter(self, fields: Sequence[Any]) -> DeadLetter:
         letter_id, key, payload, reason, died_at, deliveries = fields
-        source = self._source(key.decode())
+        source = self._lists.named(key.decode())
         return DeadLetter(
             id=letter_id.decode(),
             message=Message(queue=source.queue, payload=payload, priority=source.priority),
@@ -378,7 +345,7 @@ def drop_delayed(client: Any, prefix: str, sources: Sequence[str]) -> int:
         return int(sum(pipeline.execute()[0::2]))
 
 
-def _read_batch(owner: str, batch: str, source: _Source, raws: Sequence[bytes]) -> Iterator[Lease]:
+def _read_batch(owner: str, batch: str, source: Source, raws: Sequence[bytes]) -> Iterator[Lease]:
     for index, raw in enumerate(raws):
         payload, deliveries = (raw, 1) if not raw.startswith(MARK) else _unmark(raw)
         message = Message(queue=source.queue, payload=payload, priority=source.priority)
