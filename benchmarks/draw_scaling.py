@@ -12,14 +12,18 @@ from typing import Any
 
 import click
 
+from celeriac.deploy.scaling.shapes import SHAPES
+
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 COLOURS = {
     "celeriac": "#2e7d32",
     "keda": "#1565c0",
+    "keda-redis": "#00acc1",
     "hpa-busy": "#6d4c41",
     "hpa-queue": "#c62828",
     "predictive-hpa": "#6a1b9a",
+    "predictive-linear": "#d81b60",
     "crane": "#ef6c00",
     "static-peak": "#607d8b",
     "oracle": "#000000",
@@ -33,7 +37,7 @@ Cell = dict[str, Any]
 def draw(cells: list[Cell], title: str) -> str:
     """Return a picture with a panel for each cell: pod-hours to the right, late tasks up, both by tens."""
     rows = math.ceil(len(cells) / COLUMNS)
-    width, height = COLUMNS * WIDTH + 20, rows * HEIGHT + 70
+    width, height = COLUMNS * WIDTH + 20, rows * HEIGHT + 80
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">',
         '<g font-family="sans-serif" font-size="11">',
@@ -41,10 +45,11 @@ def draw(cells: list[Cell], title: str) -> str:
         f'<text x="10" y="18" font-size="14" font-weight="bold">{title}</text>',
     ]
     for index, (name, colour) in enumerate(COLOURS.items()):
-        parts.append(f'<circle cx="{16 + index * 112}" cy="36" r="4" fill="{colour}"/>')
-        parts.append(f'<text x="{24 + index * 112}" y="40">{name}</text>')
+        x, y = 16 + index % 7 * 125, 32 + index // 7 * 16
+        parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 8}" y="{y + 4}">{name}</text>')
     for index, cell in enumerate(cells):
-        left, top = (index % COLUMNS) * WIDTH + 10, (index // COLUMNS) * HEIGHT + 50
+        left, top = (index % COLUMNS) * WIDTH + 10, (index // COLUMNS) * HEIGHT + 62
         parts += panel(cell, left, top)
     return "\n".join([*parts, "</g></svg>"]) + "\n"
 
@@ -87,8 +92,8 @@ def label(power: int) -> str:
 
 def table(cells: list[Cell]) -> str:
     rows = [
-        "| load | start | runs | ours: in time | utilisation | pod-hours | against | in time | pod-hours | |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| load | start | runs | in time | used | pod-hours | rival | in time | pod-hours | | hindsight |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for cell in cells:
         by_name = {point["policy"]: point["second_half"] for point in cell["tuned"]}
@@ -99,13 +104,25 @@ def table(cells: list[Cell]) -> str:
             f"| {cell['load']} | {cell['startup']:g} s | {cell['service_time']:g} s "
             f"| {100 * ours['within_objective']:.3f} % | {100 * ours['utilisation']:.0f} % "
             f"| {ours['pod_hours']:.0f} | {verdict['against']}{short} "
-            f"| {100 * other['within_objective']:.3f} % "
-            f"| {other['pod_hours']:.0f} | {100 * verdict['pod_hours_change']:+.0f} % |"
+            f"| {100 * other['within_objective']:.3f} % | {other['pod_hours']:.0f} "
+            f"| {100 * verdict['pod_hours_change']:+.0f} % "
+            f"| {100 * verdict['pod_hours_change_in_hindsight']:+.0f} % |"
         )
+    return "\n".join([*rows, "", *map(summary, ("traces", "generated loads"), split(cells))])
+
+
+def split(cells: list[Cell]) -> tuple[list[Cell], list[Cell]]:
+    """Return the cells of traces, and those of generated loads."""
+    traces = [cell for cell in cells if cell["load"] not in SHAPES]
+    return traces, [cell for cell in cells if cell["load"] in SHAPES]
+
+
+def summary(what: str, cells: list[Cell]) -> str:
     changes = [cell["verdict"]["pod_hours_change"] for cell in cells]
-    if len(cells) >= 5:  # a median of fewer says nothing
-        rows += ["", f"Median: {100 * median(changes):+.0f} %; worst: {100 * max(changes):+.0f} %."]
-    return "\n".join(rows)
+    if len(changes) < 3:  # a median of fewer says nothing
+        return ""
+    middle, worst = 100 * median(changes), 100 * max(changes)
+    return f"Over {len(changes)} {what}: median {middle:+.0f} %, worst {worst:+.0f} %.\n"
 
 
 def founding(cells: list[Cell]) -> str:

@@ -24,7 +24,8 @@ from celeriac.deploy.scaling.view import TICK, View
 __all__ = ["Brain", "Decision"]
 
 _LATE = 1e-4  # share of tasks that chance alone may make late
-_CHANCE_WAIT, _WORST_WAIT, _BURST_WAIT = 0.5, 0.5, 0.1  # of the objective
+_CHANCE_WAIT, _WORST_WAIT, _BURST_WAIT = 0.5, 0.5, 0.1  # of the objective; bursts are announced
+_ALERT_WAIT = 0.3
 _ALERT = 0.3  # of the objective, that who arrives now will wait
 _RISING = 1.3  # by how much a rate that has taken everybody by surprise may still grow
 _WORSE = 2.0  # quantiles further up than what is held for good
@@ -56,7 +57,7 @@ class Brain:
 
     def __init__(self, aims: Aims) -> None:
         self.aims = aims
-        self._forecaster = Forecaster()
+        self._forecaster = Forecaster(_CHANCE_WAIT * aims.objective / TICK)
         self._fan_out = FanOut()
         self._run_times = _RunTimes(aims.service_time)
         self._caution = Caution(len(QUANTILES) - 3.0)
@@ -64,6 +65,7 @@ class Brain:
         self._lead_times: deque[float] = deque(maxlen=200)
         self._lead = aims.startup
         self._last_task = -math.inf
+        self._last_burst = -math.inf  #: that was announced
 
     def decide(self, view: View) -> int:
         """Return how many pods there should be from now on."""
@@ -91,8 +93,13 @@ class Brain:
         if view.now - self._last_task > self._steps.hold:
             load, margin = self._forecaster.yesterday(ahead, self._width()) * service / TICK, 0.0
             worst = load
-        urgent = self._urgent(view, worst, service, ahead)
-        wanted = self._steps.pods(view.now, view.pods, load + margin, urgent, self._caution.level)
+        if view.announced or any(due.at <= view.now + ahead * TICK for due in view.due):
+            self._last_burst = view.now
+        brief = view.now - self._last_burst <= self._steps.hold
+        urgent = self._urgent(view, worst, service, ahead, _BURST_WAIT if brief else _ALERT_WAIT)
+        wanted = self._steps.pods(
+            view.now, view.pods, load + margin, urgent, self._caution.level, brief=brief
+        )
         pods, bound = self._bounded(view, wanted)
         return Decision(
             pods,
@@ -122,14 +129,14 @@ class Brain:
         tasks = self._forecaster.calm * 4
         return 4 if tasks >= 200 else 8 if tasks >= 100 else 20
 
-    def _urgent(self, view: View, load: float, service: float, ahead: int) -> float:
+    def _urgent(self, view: View, load: float, service: float, ahead: int, alert: float) -> float:
         aims = self.aims
         announced = arrivals_ahead(view.due, self._fan_out, view.now, ahead + _FURTHER, ahead * TICK)
         announced *= service * (1 + _MORE * max(self._caution.level, 0.0))
         spare = _BURST_WAIT if announced.any() else _WORST_WAIT
         waiting = view.queued * service
         if waiting > _ALERT * aims.objective * max(view.ready, 1) * aims.slots_per_pod:
-            spare = _BURST_WAIT
+            spare = min(spare, alert)
             load = max(load, _RISING * view.arrivals * service / TICK)
         work = Work(
             waiting=waiting,

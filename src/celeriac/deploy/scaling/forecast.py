@@ -42,15 +42,18 @@ _LEVEL = 60  # ticks over which today's level is compared with another day's
 class Forecaster:
     """Counts of tasks go in, tick by tick; a quantile of the peak over the next ticks comes out."""
 
-    def __init__(self) -> None:
+    def __init__(self, spare: float = 0.0) -> None:
+        """``spare`` is how many ticks work may wait."""
+        self._spare = spare
         self._sums = np.zeros(4096)
         self._seen = 0
-        self._pending: list[tuple[int, int, int, Floats]] = []
+        self._pending: list[tuple[int, int, Floats]] = []
         shape = (len(EXPERTS), len(QUANTILES))
         self._excess = np.tile(0.02 + 0.3 * np.square(QUANTILES), (len(EXPERTS), 1))
         self._loss = np.zeros(shape)
         self._errors = np.zeros((_ERRORS, len(EXPERTS)))
         self._learnt = 0
+        self._peaks = np.zeros(_HOUR)  # of the last hour
         self._calm = 0.0
         self._usual = np.ones(len(QUANTILES)) * 1e-3
 
@@ -80,15 +83,17 @@ class Forecaster:
         """Drop the oldest ticks; moments are counted from the new beginning."""
         self._sums = self._sums[ticks:] - self._sums[ticks]
         self._seen -= ticks
-        self._pending = [(due - ticks, ahead, width, guesses) for due, ahead, width, guesses in self._pending]
+        self._pending = [(due - ticks, ahead, guesses) for due, ahead, guesses in self._pending]
 
     def peak(self, ticks: int, width: int) -> Floats:
         """Return for each of :data:`QUANTILES` the peak to expect over the next ticks, in tasks a tick.
 
-        It is the greatest of the means over ``width`` ticks that end in that time.
+        It is the lowest steady rate at which no task of these ticks waits longer than it may, with all done
+        at their end; levels are means over ``width`` ticks.
         """
+        ticks = max(ticks, width)
         guesses = self._guesses(ticks, width)
-        self._pending.append((self._seen + ticks, ticks, width, guesses))
+        self._pending.append((self._seen + ticks, ticks, guesses))
         best = self._loss.argmin(axis=0)
         columns = np.arange(len(QUANTILES))
         quantiles = np.maximum.accumulate(guesses[best] * np.exp(self._excess[best, columns]))
@@ -97,7 +102,7 @@ class Forecaster:
 
     def yesterday(self, ticks: int, width: int) -> float:
         """Return the peak of the same time yesterday; 0 where that is not known."""
-        return self._earlier_peak(_DAY, ticks, width) if self._seen >= _DAY + width else 0.0
+        return self._peak(self._seen - _DAY, max(ticks, width)) if self._seen >= _DAY + width else 0.0
 
     def affordable(self, premium: float) -> float:
         """Return up to which quantile, as an index, forecasts cost on average at most ``premium`` medians."""
@@ -108,11 +113,11 @@ class Forecaster:
         """Return the name of the expert that the quantile with this index comes from."""
         return EXPERTS[int(self._loss[:, quantile].argmin())]
 
-    def _means(self, begin: int, end: int, width: int) -> Floats:
-        """The means over ``width`` ticks that end at each of the ticks from begin to end."""
-        begin = max(begin, width)
-        means: Floats = (self._sums[begin : end + 1] - self._sums[begin - width : end + 1 - width]) / width
-        return means
+    def _peak(self, begin: int, ticks: int) -> float:
+        """The lowest steady rate of work with which the tasks of these ticks can be done in time."""
+        done = self._sums[begin + 1 : begin + ticks + 1] - self._sums[begin]
+        in_time = done / (np.arange(1, ticks + 1) + self._spare)
+        return max(float(in_time.max()), float(done[-1]) / ticks)
 
     def _mean(self, at: int, width: int) -> float:
         begin = max(at - width, 0)
@@ -129,36 +134,31 @@ class Forecaster:
                 guesses[index] = max(level, level + slope * ticks)
         days = [day for day in (1, 2, 3) if now >= day * _DAY + _LEVEL]
         if days:
-            peaks = [self._earlier_peak(day * _DAY, ticks, width) for day in days]
+            peaks = [self._peak(now - day * _DAY, ticks) for day in days]
             scaled = [peak * self._ratio(day * _DAY) for day, peak in zip(days, peaks, strict=True)]
             guesses[5] = scaled[0]
             guesses[6] = sum(scaled) / len(scaled)
             guesses[7] = max(peaks)
         if now >= _WEEK + _LEVEL:
-            guesses[8] = self._earlier_peak(_WEEK, ticks, width) * self._ratio(_WEEK)
+            guesses[8] = self._peak(now - _WEEK, ticks) * self._ratio(_WEEK)
         if now >= 3 * _HOUR + width:
-            guesses[9] = max(self._earlier_peak(hours * _HOUR, ticks, width) for hours in (1, 2, 3))
+            guesses[9] = max(self._peak(now - hours * _HOUR, ticks) for hours in (1, 2, 3))
         if now > _HOUR + width:
-            guesses[10] = self._means(now - _HOUR, now, width).max()
+            guesses[10] = self._peaks.max()
         guesses[12] = max(level, self._mean(now, 1))
         guesses[11] = self._mean(now, _DAY)
         guesses[:] = np.clip(guesses, 1e-3, None)
         return guesses
-
-    def _earlier_peak(self, ago: int, ticks: int, width: int) -> float:
-        begin = self._seen - ago
-        return float(self._means(begin + 1, begin + ticks, width).max())
 
     def _ratio(self, ago: int) -> float:
         then = self._mean(self._seen - ago, _LEVEL)
         today = self._mean(self._seen, _LEVEL)
         return min(max(today / then, 0.25), 4.0) if then > 0 else 1.0
 
-    def _learn(self, ticks: int, width: int, guesses: Floats) -> None:
+    def _learn(self, ticks: int, guesses: Floats) -> None:
         """Compare what was guessed ``ticks`` ago with what came."""
-        if self._seen < ticks + width:
-            return
-        truth = float(self._means(self._seen - ticks + 1, self._seen, width).max())
+        truth = self._peak(self._seen - ticks, ticks)
+        self._peaks[self._seen % _HOUR] = truth
         excess = np.log(max(truth, 1e-3) / guesses)
         given = guesses[:, None] * np.exp(self._excess)
         over = truth - given

@@ -12,7 +12,7 @@ from celeriac.deploy.scaling.brain import Brain
 from celeriac.deploy.scaling.load import Load
 from celeriac.deploy.scaling.outcome import Outcome
 from celeriac.deploy.scaling.rivals.hpa import Behaviour, MetricPolicy
-from celeriac.deploy.scaling.rivals.predictive import Crane, HoltWinters
+from celeriac.deploy.scaling.rivals.predictive import Crane, HoltWinters, Linear
 from celeriac.deploy.scaling.rivals.steady import Oracle, StaticPeak
 from celeriac.deploy.scaling.simulation import Conditions, simulate
 from celeriac.deploy.scaling.view import Policy
@@ -84,38 +84,50 @@ LINEUP: Mapping[str, Entry] = {
     "hpa-queue": Entry(
         "HPA on celery_queue_length, target tasks a pod",
         _queue,
-        {"target": 1000.0, **_HPA},
-        {"target": (2.0, 16.0, 128.0)},
+        {"target": 40.0, **_HPA},
+        {"target": (40.0,)},
     ),
     "hpa-busy": Entry(
         "HPA on the share of busy slots",
         _busy,
         {"target": 0.7, **_HPA},
-        {"target": (0.6, 0.7, 0.8, 0.9)},
+        {"target": (0.5, 0.6, 0.7, 0.8)},
+    ),
+    "keda-redis": Entry(
+        "KEDA's redis scaler on the length of the list, target tasks a pod",
+        _queue,
+        {"target": 5.0, **_HPA},
+        {"target": (1.0, 5.0)},
     ),
     "keda": Entry(
         "KEDA on tasks that run or wait, target share of a pod's slots",
         _keda,
         {"target": 0.8, **_HPA},
-        {"target": (0.7, 0.85, 1.0, 1.2), "down_window": (60.0, 300.0)},
+        {"target": (0.6, 0.8, 1.0, 1.2), "down_window": (60.0, 300.0)},
+    ),
+    "predictive-linear": Entry(
+        "HPA on the greater of present and a straight line through the last samples",
+        lambda _load, conditions, options: Linear(conditions, **options),
+        {"target": 0.8, "history": 6.0},
+        {"target": (0.7, 0.9)},
     ),
     "predictive-hpa": Entry(
         "HPA on the greater of present and Holt-Winters with a season of a day",
         lambda _load, conditions, options: HoltWinters(conditions, **options),
         {"target": 0.8, "alpha": 0.2, "gamma": 0.3},
-        {"target": (0.7, 0.85, 1.0)},
+        {"target": (0.7, 0.9)},
     ),
     "crane": Entry(
         "HPA on the greater of present and the peak of the last three days at this time, and a margin",
         lambda _load, conditions, options: Crane(conditions, **options),
         {"target": 0.8, "margin": 0.1, "window": 15.0},
-        {"target": (0.7, 0.85, 1.0), "margin": (0.0, 0.1)},
+        {"target": (0.7, 0.85, 1.0), "margin": (0.1,), "window": (15.0, 60.0)},
     ),
     "static-peak": Entry(
         "pods for the peak of the first half, always",
         lambda load, conditions, options: StaticPeak(load, conditions, **options),
         {"margin": 1.0},
-        {"margin": (0.5, 0.75, 1.0, 1.25)},
+        {"margin": (0.75, 1.0, 1.25)},
     ),
     "oracle": Entry(
         "knows every rate to come; nobody can buy it",

@@ -44,12 +44,19 @@ class Tally:
         self._events = 0
         self._seconds = 0.0
 
-    def add(self, waits: Floats, busy: float, pod_seconds: float, seconds: float, *, changed: bool) -> None:
-        """Count the tasks that began in a span of ``seconds``, what the pods cost, and a change of them."""
+    def begun(self, waits: Floats) -> None:
+        """Count tasks that began, after these waits."""
         if len(waits):
             waits_by_class = np.bincount(np.searchsorted(_CLASSES, waits), minlength=len(self._waits))
             self._waits += waits_by_class
             self._late += int((waits > self._objective).sum())
+
+    def begun_at_once(self, tasks: int) -> None:
+        """Count tasks that did not wait."""
+        self._waits[0] += tasks
+
+    def add(self, busy: float, pod_seconds: float, seconds: float, *, changed: bool) -> None:
+        """Count what ran in a span of ``seconds``, what the pods cost, and a change of them."""
         self._busy += busy
         self._pod_seconds += pod_seconds
         self._seconds += seconds

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import NamedTuple
 
 import numpy as np
 
+from celeriac.deploy.scaling.crowd import Hour, draw
 from celeriac.deploy.scaling.fleet import Fleet
-from celeriac.deploy.scaling.load import Burst, Floats, Load
+from celeriac.deploy.scaling.load import Burst, Load
 from celeriac.deploy.scaling.outcome import Outcome, Tally
 from celeriac.deploy.scaling.view import TICK, Due, Firing, Policy, View
 
 __all__ = ["Conditions", "simulate", "simulate_parts"]
 
-_CHUNK = 240  # ticks whose tasks are drawn at once: an hour
 _LOOK_AHEAD = 3600.0
 
 
@@ -35,12 +35,6 @@ class Conditions:
     seed: int = 1
 
 
-class _Tick(NamedTuple):
-    arrivals: list[float]
-    run_times: list[float]
-    announced: int
-
-
 def simulate(
     load: Load, policy: Policy, conditions: Conditions, *, part: tuple[float, float] = (0.5, 1.0)
 ) -> Outcome:
@@ -48,36 +42,21 @@ def simulate(
 
     The load before that is simulated too, so that the policy has seen it; what follows is not.
     """
-    return simulate_parts(load, policy, conditions, (part,))[0]
+    return simulate_parts(load, [policy], conditions, (part,))[0][0]
 
 
 def simulate_parts(
-    load: Load, policy: Policy, conditions: Conditions, parts: Sequence[tuple[float, float]]
-) -> list[Outcome]:
-    """Return how the policy fared in each of several parts of one run."""
-    measured = [_Part(load, conditions, part) for part in parts]
-    random = Random(conditions.seed)
-    first_load = float(load.rates[0]) * conditions.service_time
-    pods = min(max(int(first_load / conditions.slots_per_pod) + 2, conditions.min_pods), conditions.max_pods)
-    fleet = Fleet(pods, conditions.slots_per_pod, conditions.startup, random)
-    calendar = _Calendar(load.bursts)
-    for index, tick in enumerate(_draw(load, conditions, max(part.end for part in measured))):
-        now = (index + 1) * TICK
-        view = View(now, arrivals=len(tick.arrivals) - tick.announced, announced=tick.announced)
-        view.started = fleet.become_ready(now)
-        waits, busy = _run(fleet, tick, now, view, conditions.objective)
-        paid = fleet.paid(now - TICK, now)
-        _observe(view, fleet, calendar, metrics=random.random() >= conditions.missing_metrics)
-        wanted = min(max(policy.decide(view), conditions.min_pods), conditions.max_pods)
-        changed = wanted != fleet.pods
-        if changed:
-            fleet.scale(wanted, now)
-        for part in measured:
-            if part.begin <= index < part.end:
-                part.tally.add(waits, busy, paid, TICK, changed=changed)
-                if index + 1 == part.end:
-                    part.tally.never_begun(fleet.overdue(now - conditions.objective))
-    return [part.tally.outcome() for part in measured]
+    load: Load, policies: Sequence[Policy], conditions: Conditions, parts: Sequence[tuple[float, float]]
+) -> list[list[Outcome]]:
+    """Return how each policy fared in each of several parts of one load, whose tasks are drawn once."""
+    runs = [_Run(load, policy, conditions, parts) for policy in policies]
+    ticks = max(int(load.ticks * end) for _begin, end in parts)
+    announced = load.burst_counts().tolist()
+    for hour in draw(load, conditions.service_time, conditions.service_cv, conditions.seed, ticks):
+        for run in runs:
+            for tick in range(len(hour.counts)):
+                run.step(hour, tick, announced[hour.first + tick])
+    return [[part.tally.outcome() for part in run.parts] for run in runs]
 
 
 class _Part:
@@ -88,45 +67,73 @@ class _Part:
         self.tally = Tally(conditions.objective, conditions.slots_per_pod)
 
 
-def _draw(load: Load, conditions: Conditions, end: int) -> Iterator[_Tick]:
-    """Yield the tasks of one tick after the other; the same for every policy under one seed."""
-    random = np.random.default_rng(conditions.seed)
-    spread = np.log1p(conditions.service_cv**2)
-    centre = np.log(conditions.service_time) - spread / 2
-    bursts = load.burst_counts()
-    for first in range(0, end, _CHUNK):
-        last = min(first + _CHUNK, end)
-        counts = random.poisson(load.rates[first:last] * TICK) + bursts[first:last]
-        total = int(counts.sum())
-        begins = np.repeat(np.arange(first, last) * TICK, counts)
-        arrivals = np.sort(begins + random.random(total) * TICK).tolist()
-        run_times = random.lognormal(centre, np.sqrt(spread), total).tolist()
-        edges = np.concatenate([[0], np.cumsum(counts)]).tolist()
-        for index in range(last - first):
-            span = slice(edges[index], edges[index + 1])
-            yield _Tick(arrivals[span], run_times[span], int(bursts[first + index]))
+class _Run:
+    """One policy and its pool, tick by tick."""
 
+    def __init__(
+        self, load: Load, policy: Policy, conditions: Conditions, parts: Sequence[tuple[float, float]]
+    ) -> None:
+        self.parts = [_Part(load, conditions, part) for part in parts]
+        self._policy, self._conditions = policy, conditions
+        self._random = Random(conditions.seed)
+        first_load = float(load.rates[0]) * conditions.service_time
+        pods = int(first_load / conditions.slots_per_pod) + 2
+        self._fleet = Fleet(self._bounded(pods), conditions.slots_per_pod, conditions.startup, self._random)
+        self._calendar = _Calendar(load.bursts)
 
-def _run(fleet: Fleet, tick: _Tick, now: float, view: View, objective: float) -> tuple[Floats, float]:
-    waits, busy = fleet.work(tick.arrivals, tick.run_times, now)
-    array = np.array(waits)
-    view.begun = view.finished = len(waits)
-    view.run_seconds = busy
-    view.run_seconds_squared = (
-        float(np.square(tick.run_times).sum()) * len(waits) / max(len(tick.run_times), 1)
-    )
-    view.late = int((array > objective).sum())
-    view.longest_wait = float(array[-1]) if len(waits) else 0.0
-    return array, busy
+    def _bounded(self, pods: int) -> int:
+        return min(max(pods, self._conditions.min_pods), self._conditions.max_pods)
 
+    def step(self, hour: Hour, tick: int, announced: int) -> None:
+        """Let the tasks of one tick come, and the policy decide at its end."""
+        index = hour.first + tick
+        now = (index + 1) * TICK
+        view = View(now, arrivals=hour.counts[tick] - announced, announced=announced)
+        counted = [part.tally for part in self.parts if part.begin <= index < part.end]
+        if self._fleet.has_room(hour.most[tick], now - TICK):
+            self._pass(hour, tick, view, counted)
+        else:
+            self._work(hour, tick, view, counted)
+        paid = self._fleet.paid(now - TICK, now)
+        self._observe(view)
+        wanted = self._bounded(self._policy.decide(view))
+        changed = wanted != self._fleet.pods
+        if changed:
+            self._fleet.scale(wanted, now)
+        for tally in counted:
+            tally.add(view.run_seconds, paid, TICK, changed=changed)
+        for part in self.parts:
+            if index + 1 == part.end:
+                part.tally.never_begun(self._fleet.overdue(now - self._conditions.objective))
 
-def _observe(view: View, fleet: Fleet, calendar: _Calendar, *, metrics: bool) -> None:
-    view.queued = fleet.queued()
-    view.running = fleet.running(view.now)
-    view.ready = fleet.ready
-    view.starting = fleet.ages(view.now)
-    view.metrics = metrics
-    view.due, view.fired = calendar.read(view.now)
+    def _pass(self, hour: Hour, tick: int, view: View, counted: Sequence[Tally]) -> None:
+        view.started = self._fleet.become_ready(view.now)
+        self._fleet.pass_by(hour.left[tick], partial(hour.running_after, tick))
+        view.begun = view.finished = hour.counts[tick]
+        view.run_seconds, view.run_seconds_squared = hour.seconds[tick], hour.squares[tick]
+        for tally in counted:
+            tally.begun_at_once(view.begun)
+
+    def _work(self, hour: Hour, tick: int, view: View, counted: Sequence[Tally]) -> None:
+        self._fleet.recall(view.now - TICK)
+        view.started = self._fleet.become_ready(view.now)
+        arrivals, run_times = hour.tasks(tick)
+        waits, view.run_seconds = self._fleet.work(arrivals, run_times, view.now)
+        array = np.array(waits)
+        view.begun = view.finished = len(waits)
+        view.run_seconds_squared = hour.squares[tick] * len(waits) / max(len(run_times), 1)
+        view.late = int((array > self._conditions.objective).sum())
+        view.longest_wait = waits[-1] if waits else 0.0
+        for tally in counted:
+            tally.begun(array)
+
+    def _observe(self, view: View) -> None:
+        view.queued = self._fleet.queued()
+        view.running = self._fleet.running(view.now)
+        view.ready = self._fleet.ready
+        view.starting = self._fleet.ages(view.now)
+        view.metrics = self._random.random() >= self._conditions.missing_metrics
+        view.due, view.fired = self._calendar.read(view.now)
 
 
 class _Calendar:

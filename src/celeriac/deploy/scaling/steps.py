@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from celeriac.deploy.scaling.view import TICK
+
 __all__ = ["Steps"]
 
 _SHORTEST, _LONGEST = 400.0, 700.0  # seconds
+_FOR_ALL = 0.15  # of that, to give up every pod; longer for a smaller share of them
 _REGRET = 900.0
+_KEEP = 1.0  # pods
 _UP_SLACK, _DOWN_SLACK = 0.4, 0.1  # of a pod
 _DROP = 0.6
-_PAUSE = 300.0  # seconds from one step in to the next
+_PAUSE = 200.0  # seconds from one step in to the next, for each time the step goes into the pods
 _CLIMB, _LEAP = 120.0, 0.1  # seconds within which a second step out is a tenth longer
 
 
@@ -30,16 +34,19 @@ class Steps:
         """Seconds for which the greatest need is kept."""
         return self._hold
 
-    def pods(self, now: float, pods: int, steady: float, urgent: float, caution: float) -> int:
+    def pods(
+        self, now: float, pods: int, steady: float, urgent: float, caution: float, *, brief: bool = False
+    ) -> int:
         """Return the pods to ask for, where ``pods`` there are or are under way.
 
         ``steady`` slots are for what goes on, ``urgent`` ones for what has to be worked off. A part of a pod
-        is done without while waits are short, so that its last task does not start another.
+        is done without while waits are short, so that its last task does not start another. What is urgent
+        is held too, up to a pod, unless it is known to be ``brief``: chance comes back.
         """
-        self._needs.append((now, steady))
+        lasting = steady if brief else max(steady, min(urgent, steady + _KEEP * self._slots))
+        self._needs.append((now, lasting))
         while self._needs[0][0] < now - self._hold:
             self._needs.popleft()
-        held = max(need for _at, need in self._needs)
         slack = min(max(_UP_SLACK * (1 - caution / 2), 0.0), _UP_SLACK)
         up = self._whole(steady, slack, urgent)
         if up > pods:
@@ -47,15 +54,32 @@ class Steps:
             climbing = now - self._scaled_out <= _CLIMB and steady >= urgent
             self._scaled_out = now
             return up + (math.ceil(_LEAP * up) if climbing else 0)
-        down = self._whole(held, min(slack, _DOWN_SLACK), urgent)
-        if urgent > held and down > _DROP * pods:
+        down = self._down(now, pods, min(slack, _DOWN_SLACK), urgent)
+        large = down <= _DROP * pods
+        if urgent > self._held() and not large:
             return pods  # soon all of it has been worked off: one step then, not many now
         if down < pods:
-            if now - self._scaled_in < _PAUSE and urgent <= held and down > _DROP * pods:
+            pause = _PAUSE * pods / (pods - down)
+            if now - self._scaled_in < pause and urgent <= self._held() and not large:
                 return pods
             self._scaled_in = now
             self._hold = max(self._hold * 0.97, _SHORTEST)
         return min(pods, down)
+
+    def _held(self) -> float:
+        return max(need for _at, need in self._needs)
+
+    def _down(self, now: float, pods: int, slack: float, urgent: float) -> int:
+        """The fewest pods that have been enough for as long as a step of that size has to wait."""
+        greatest = 0.0
+        for at, need in reversed(self._needs):
+            greatest = max(greatest, need)
+            down = self._whole(greatest, slack, urgent)
+            if down >= pods:
+                return pods
+            if now - at >= min(_FOR_ALL * pods / (pods - down), 1.0) * self._hold - TICK:
+                return down
+        return pods
 
     def _whole(self, steady: float, slack: float, urgent: float) -> int:
         return max(math.ceil(steady / self._slots - slack), math.ceil(urgent / self._slots))

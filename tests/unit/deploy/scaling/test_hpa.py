@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac.deploy.scaling.rivals.hpa import Behaviour, Hpa, MetricPolicy, Rule
+from celeriac.deploy.scaling.rivals.predictive import Linear
+from celeriac.deploy.scaling.simulation import Conditions
 from celeriac.deploy.scaling.view import View
 
 AT_ONCE = Behaviour(down_window=0.0)
@@ -87,3 +89,15 @@ def test_it_keeps_its_bounds_and_its_pace(metrics: list[float], pods: int, windo
 def test_a_greater_metric_never_wants_fewer_pods(pods: int, one: float, other: float) -> None:
     low, high = sorted((one, other))
     assert Hpa(AT_ONCE).step(0.0, pods, low, 10.0) <= Hpa(AT_ONCE).step(0.0, pods, high, 10.0)
+
+
+def test_a_straight_line_is_drawn_on_for_as_long_as_pods_take() -> None:
+    """Six samples, one more each time; 75 seconds are five syncs, and the next value is 14 tasks."""
+    linear = Linear(Conditions(startup=45.0, slots_per_pod=1), target=1.0)
+    pods = 20
+    for sync in range(6):
+        pods = linear.decide(View(15.0 * sync, running=4 + sync, ready=14))
+    assert pods == 14
+    for sync in range(6, 60):
+        pods = linear.decide(View(15.0 * sync, running=9, ready=pods))
+    assert pods == 10  # one more is within the tolerance

@@ -6,12 +6,12 @@ from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celeriac.deploy.scaling.fleet import Fleet
 from celeriac.deploy.scaling.load import Burst, Load
-from celeriac.deploy.scaling.simulation import Conditions, simulate
+from celeriac.deploy.scaling.simulation import Conditions, simulate, simulate_parts
 from celeriac.deploy.scaling.view import TICK, View
 from tests.unit.deploy.scaling.test_staffing import erlang
 
@@ -126,6 +126,58 @@ def test_one_seed_makes_one_run() -> None:
         simulate(load, Fixed(3), Conditions(seed=seed, slots_per_pod=3)).as_dict() for seed in (1, 1, 2)
     )
     assert one == same != other
+
+
+class Whims:
+    """Wants another number of pods every now and then, never mind the load."""
+
+    def __init__(self, seed: int, pods: int) -> None:
+        self._random = Random(seed)
+        self._most = pods
+        self._pods = pods
+        self.views: list[View] = []
+
+    def decide(self, view: View) -> int:
+        self.views.append(view)
+        if self._random.random() < 0.3:
+            self._pods = self._random.randint(1, self._most)
+        return self._pods
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([0.5, 2.0, 30.0]), st.integers(2, 14))
+def test_a_pool_with_room_for_all_is_what_it_would_be_task_by_task(
+    seed: int, service_time: float, pods: int
+) -> None:
+    load = Load.scaled(
+        np.ones(480), (Burst(4000.0, 400.0, 60.0, 0.0),), mean_load=8, service_time=service_time
+    )
+    conditions = Conditions(service_time=service_time, slots_per_pod=2, seed=seed)
+    with pytest.MonkeyPatch.context() as patched:
+        by_crowd = Whims(seed, pods)
+        outcome = simulate(load, by_crowd, conditions)
+        patched.setattr(Fleet, "has_room", lambda *_arguments: False)
+        by_task = Whims(seed, pods)
+        exact = simulate(load, by_task, conditions)
+    assert outcome.as_dict() == pytest.approx(exact.as_dict(), rel=1e-9)
+    for one, other in zip(by_crowd.views, by_task.views, strict=True):
+        assert (one.running, one.queued, one.ready, one.late) == (
+            other.running,
+            other.queued,
+            other.ready,
+            other.late,
+        )
+
+
+def test_policies_side_by_side_fare_as_each_does_alone() -> None:
+    load = steady(3, 8.0, 2.0)
+    conditions = Conditions(slots_per_pod=3)
+    together = simulate_parts(load, [Fixed(3), Whims(1, 6)], conditions, ((0.1, 0.5), (0.5, 1.0)))
+    alone = [
+        simulate_parts(load, [one], conditions, ((0.1, 0.5), (0.5, 1.0)))[0]
+        for one in (Fixed(3), Whims(1, 6))
+    ]
+    assert together == alone
 
 
 @given(st.lists(st.tuples(st.floats(0, 3000), st.floats(1, 500), st.floats(1, 600)), max_size=8))

@@ -1,21 +1,22 @@
-"""Two predictive autoscalers: Holt-Winters as PredictiveHorizontalPodAutoscaler, and Crane's maxValue.
+"""Predictive autoscalers: PredictiveHorizontalPodAutoscaler's two models, and Crane's maxValue.
 
-Both predict the metric that the autoscaler below them reads, here the tasks that run and wait, and hand
+All predict the metric that the autoscaler below them reads, here the tasks that run and wait, and hand
 it the greater of the prediction and the present. Sources: jthomperoo/predictive-horizontal-pod-autoscaler
-(Holt-Winters, decision type maximum) and gocrane/crane (pkg/prediction/dsp, estimator maxValue).
+(linear regression, Holt-Winters, decision type maximum) and gocrane/crane (pkg/prediction/dsp, maxValue).
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numpy as np
 
 from celeriac.deploy.scaling.rivals.hpa import Behaviour, Hpa
 from celeriac.deploy.scaling.simulation import Conditions
-from celeriac.deploy.scaling.view import View
+from celeriac.deploy.scaling.view import TICK, View
 
-__all__ = ["Crane", "HoltWinters"]
+__all__ = ["Crane", "HoltWinters", "Linear"]
 
 _MINUTE = 60.0
 _DAY = 1440
@@ -46,6 +47,40 @@ class _Predicting:
     def predict(self, minute: float) -> float:
         """Take in the mean of the last minute, and return what to expect."""
         raise NotImplementedError
+
+
+class Linear:
+    """A straight line through the last samples, drawn on for as long as pods take to start."""
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        *,
+        target: float = 0.8,
+        history: float = 6.0,
+        down_window: float = 300.0,
+    ) -> None:
+        """``history`` is how many samples, one for each sync, the line goes through."""
+        self._target = target * conditions.slots_per_pod
+        self._hpa = Hpa(Behaviour(down_window=down_window))
+        self._samples: deque[float] = deque(maxlen=int(history))
+        self._ahead = (conditions.startup + 30.0) / TICK
+
+    def decide(self, view: View) -> int:
+        if not view.metrics:
+            return self._hpa.step(view.now, view.pods, None, self._target)
+        metric = float(view.queued + view.running)
+        self._samples.append(metric)
+        return self._hpa.step(view.now, view.pods, max(metric, self._drawn_on()), self._target)
+
+    def _drawn_on(self) -> float:
+        count = len(self._samples)
+        middle = (count - 1) / 2
+        squares = count * (count * count - 1) / 12
+        if not squares:
+            return 0.0
+        slope = sum((at - middle) * sample for at, sample in enumerate(self._samples)) / squares
+        return sum(self._samples) / count + slope * (middle + self._ahead)
 
 
 class HoltWinters(_Predicting):
