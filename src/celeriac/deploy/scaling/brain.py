@@ -27,6 +27,7 @@ _LATE = 1e-4  # share of tasks that chance alone may make late
 _CHANCE_WAIT, _WORST_WAIT, _BURST_WAIT = 0.5, 0.5, 0.1  # of the objective; bursts are announced
 _ALERT_WAIT = 0.3
 _ALERT = 0.3  # of the objective, that who arrives now will wait
+_FORESEEN = 0.6  # of the objective, that who arrives after the lead time will wait at today's rate
 _RISING = 1.3  # by how much a rate that has taken everybody by surprise may still grow
 _WORSE = 2.0  # quantiles further up than what is held for good
 _MORE = 0.05  # of a burst, for each step of caution
@@ -135,9 +136,13 @@ class Brain:
         announced *= service * (1 + _MORE * max(self._caution.level, 0.0))
         spare = _BURST_WAIT if announced.any() else _WORST_WAIT
         waiting = view.queued * service
-        if waiting > _ALERT * aims.objective * max(view.ready, 1) * aims.slots_per_pod:
+        slots = view.ready * aims.slots_per_pod
+        rate, risen = (tasks * service / TICK for tasks in self._forecaster.rise(ahead))
+        missing = max(rate - view.pods * aims.slots_per_pod, 0.0) if view.queued else 0.0
+        in_time = aims.objective * max(slots, 1)
+        if waiting > _ALERT * in_time or waiting + missing * self._lead > _FORESEEN * in_time:
             spare = min(spare, alert)
-            load = max(load, _RISING * view.arrivals * service / TICK)
+            load = max(load, _RISING * view.arrivals * service / TICK, risen)
         work = Work(
             waiting=waiting,
             announced=announced,

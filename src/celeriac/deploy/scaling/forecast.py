@@ -104,6 +104,13 @@ class Forecaster:
         """Return the peak of the same time yesterday; 0 where that is not known."""
         return self._peak(self._seen - _DAY, max(ticks, width)) if self._seen >= _DAY + width else 0.0
 
+    def rise(self, ticks: int) -> tuple[float, float]:
+        """Return the rate of the last two ticks, and where a rise of the last two minutes leads to."""
+        now = self._seen
+        level, back = self._mean(now, 4), 8
+        slope = (level - self._mean(now - back, 4)) / back if now > back + 4 else 0.0
+        return self._mean(now, 2), level + max(slope, 0.0) * ticks
+
     def affordable(self, premium: float) -> float:
         """Return up to which quantile, as an index, forecasts cost on average at most ``premium`` medians."""
         ratios = self._usual / max(float(self._usual[0]), 1e-9)

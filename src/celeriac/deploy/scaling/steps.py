@@ -14,6 +14,7 @@ _FOR_ALL = 0.15  # of that, to give up every pod; longer for a smaller share of 
 _REGRET = 900.0
 _KEEP = 1.0  # pods
 _UP_SLACK, _DOWN_SLACK = 0.4, 0.1  # of a pod
+_PART = 0.15  # of the pods: more is no slack
 _DROP = 0.6
 _PAUSE = 200.0  # seconds from one step in to the next, for each time the step goes into the pods
 _CLIMB, _LEAP = 120.0, 0.1  # seconds within which a second step out is a tenth longer
@@ -47,7 +48,7 @@ class Steps:
         self._needs.append((now, lasting))
         while self._needs[0][0] < now - self._hold:
             self._needs.popleft()
-        slack = min(max(_UP_SLACK * (1 - caution / 2), 0.0), _UP_SLACK)
+        slack = min(max(_UP_SLACK * (1 - caution / 2), 0.0), _UP_SLACK, _PART * pods)
         up = self._whole(steady, slack, urgent)
         if up > pods:
             self._regret(now, steady, urgent)

@@ -138,6 +138,13 @@ def test_pods_under_way_are_not_asked_for_twice() -> None:
     assert slots_to_work_off(under_way, 45.0, 3.0) <= under_way.slots
 
 
+def test_a_rise_beyond_what_the_pods_can_do_is_met_before_anybody_has_waited() -> None:
+    brain = Brain(AIMS)
+    pods = after(brain, 200, 60)
+    assert brain.decide(busy(3015.0, 130, pods)) == pods
+    assert brain.decide(busy(3030.0, 130, pods, queued=1)) >= 2 * pods
+
+
 @given(
     waiting=st.floats(0, 1e5),
     more=st.floats(0, 1e5),

@@ -99,6 +99,17 @@ def test_quantiles_are_in_order_and_numbers_whatever_comes(counts: list[int]) ->
     assert (said > 0).all()
 
 
+def test_a_rise_is_drawn_on_and_a_fall_is_not() -> None:
+    rising, falling = Forecaster(), Forecaster()
+    for tick in range(40):
+        rising.add(100.0 + 10.0 * tick)
+        falling.add(1000.0 - 10.0 * tick)
+    rate, risen = rising.rise(6)
+    assert rate == pytest.approx(485.0)
+    assert risen == pytest.approx(475.0 + 60.0)
+    assert falling.rise(6) == pytest.approx((615.0, 625.0))
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 300), st.integers(1, 1000), st.floats(0, 300)), max_size=8),
     st.integers(1, 80),
