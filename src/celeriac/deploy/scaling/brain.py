@@ -86,7 +86,7 @@ class Brain:
         peaks = self._forecaster.peak(ahead, self._width()) * service / TICK
         dearest = self._forecaster.affordable(self.aims.premium)
         index = min(max(self._caution.level, 0.0), dearest)
-        load = _at(peaks, index)
+        load = max(_at(peaks, index), self._forecaster.at_least() * service / TICK)
         wait = _CHANCE_WAIT * self.aims.objective
         margin = max(slots_for(round(load, 1), round(service, 2), round(cv, 1), wait, _LATE) - load, 0.0)
         margin *= min(1.0 + self._caution.level, 1.0)

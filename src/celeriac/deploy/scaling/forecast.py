@@ -6,6 +6,8 @@ adaptive conformal prediction); and the expert whose quantiles have cost least b
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from celeriac.deploy.scaling.load import Floats
@@ -110,6 +112,11 @@ class Forecaster:
         level, back = self._mean(now, 4), 8
         slope = (level - self._mean(now - back, 4)) / back if now > back + 4 else 0.0
         return self._mean(now, 2), level + max(slope, 0.0) * ticks
+
+    def at_least(self) -> float:
+        """Return the rate that the last minute is sure to have had, in tasks a tick: by two deviations."""
+        tasks = self._mean(self._seen, 4) * 4
+        return max(tasks - 2 * math.sqrt(tasks), 0.0) / 4
 
     def affordable(self, premium: float) -> float:
         """Return up to which quantile, as an index, forecasts cost on average at most ``premium`` medians."""

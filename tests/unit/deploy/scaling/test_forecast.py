@@ -99,6 +99,16 @@ def test_quantiles_are_in_order_and_numbers_whatever_comes(counts: list[int]) ->
     assert (said > 0).all()
 
 
+@given(st.lists(st.integers(0, 2000), min_size=4, max_size=30))
+def test_the_rate_is_at_least_what_a_minute_is_sure_to_have_had(counts: list[int]) -> None:
+    forecaster = Forecaster()
+    for count in counts:
+        forecaster.add(float(count))
+    minute = sum(counts[-4:])
+    assert 0 <= forecaster.at_least() <= minute / 4
+    assert 4 * forecaster.at_least() == pytest.approx(max(minute - 2 * minute**0.5, 0.0))
+
+
 def test_a_rise_is_drawn_on_and_a_fall_is_not() -> None:
     rising, falling = Forecaster(), Forecaster()
     for tick in range(40):
