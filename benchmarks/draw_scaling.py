@@ -29,6 +29,7 @@ COLOURS = {
     "oracle": "#000000",
 }
 WIDTH, HEIGHT, COLUMNS = 300, 210, 3
+MAIN = (45.0, 2.0)  # the pool that most loads were simulated on
 FEWEST = 1e-6  # late tasks; what is fewer is drawn there
 
 Cell = dict[str, Any]
@@ -108,7 +109,8 @@ def table(cells: list[Cell]) -> str:
             f"| {100 * verdict['pod_hours_change']:+.0f} % "
             f"| {100 * verdict['pod_hours_change_in_hindsight']:+.0f} % |"
         )
-    return "\n".join([*rows, "", *map(summary, ("traces", "generated loads"), split(cells))])
+    main = [cell for cell in cells if (cell["startup"], cell["service_time"]) == MAIN]
+    return "\n".join([*rows, "", *map(summary, ("traces", "generated loads"), split(main))])
 
 
 def split(cells: list[Cell]) -> tuple[list[Cell], list[Cell]]:
@@ -122,7 +124,8 @@ def summary(what: str, cells: list[Cell]) -> str:
     if len(changes) < 3:  # a median of fewer says nothing
         return ""
     middle, worst = 100 * median(changes), 100 * max(changes)
-    return f"Over {len(changes)} {what}: median {middle:+.0f} %, worst {worst:+.0f} %.\n"
+    pool = f"{MAIN[0]:g} s to start, {MAIN[1]:g} s to run"
+    return f"{len(changes)} {what}, {pool}: median {middle:+.0f} %, worst {worst:+.0f} %.\n"
 
 
 def founding(cells: list[Cell]) -> str:
