@@ -17,14 +17,16 @@ app.conf.update(
     worker_hijack_root_logger=False,
     broker_transport_options={"global_keyprefix": os.environ.get("KEY_PREFIX", "")},
     k8s_image="drained/celery:1.0.0",
-    metrics_port=8000,
+    # A pod has an address of its own; here they share one.
+    metrics_port=int(os.environ.get("METRICS_PORT", "9540")),
     pools={"worker": {"concurrency": 2, "min": 1, "longest": float(os.environ.get("LONGEST", "3"))}},
 )
 
 
 def note(key: str, what: str) -> None:
+    """Write it down with the process group, which is the pod."""
     with sqlite3.connect(os.environ["LEDGER"], timeout=60) as ledger:
-        ledger.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (key, what, os.getpid(), time.time()))
+        ledger.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (key, what, os.getpgrp(), time.time()))
     ledger.close()
 
 
