@@ -30,7 +30,7 @@ class Fleet:
     """Pods, their broker, the producer, and the ledger that judges them."""
 
     def __init__(self, folder: Path, redis: RedisServer, seed: int, longest: float) -> None:
-        """``longest`` is what the app says of its tasks, in seconds; ``seed`` draws them."""
+        """``longest`` is the seconds that the app allows its tasks; ``seed`` draws them."""
         self.folder = folder
         self.seed = seed
         self.ledger = Ledger(folder / "ledger.db")
@@ -64,12 +64,12 @@ class Fleet:
             pod.kill()
             self.pods.remove(pod)
 
-    def settle(self, abrupt: Iterable[End] = ()) -> Verdict:
-        """Wait until every accepted message has ended, and judge; ``abrupt`` ends may cut tasks short."""
+    def settle(self, ends: Iterable[End]) -> Verdict:
+        """Wait until every accepted message has ended, and judge; ``ends`` are those of all pods so far."""
         wait_until(lambda: self.counts()[:2] == (0, 0), timeout=120, what="an empty broker")
         with closing(self.open_broker()) as broker:
             dead = {letter.message.id for letter in broker.dead_letters(limit=100_000)}
-        return judge(self.ledger.path, self.load.accepted, dead, {end.group for end in abrupt})
+        return judge(self.ledger.path, self.load.accepted, dead, ends)
 
     def counts(self) -> tuple[int, int, int]:
         """How many messages are ready or delayed, leased, and dead."""

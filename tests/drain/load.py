@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 from collections import defaultdict
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import msgspec
 
 from celeriac import Celery
+from tests.drain.kubelet import End
 
 __all__ = ["Load", "Verdict", "judge"]
 
@@ -24,9 +26,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     done: int
     #: Neither done nor, cut short with early acks, among the dead letters.
     lost: tuple[str, ...] = ()
-    #: Started again although nothing had cut them short, or although they are acknowledged early.
+    #: Started again although nothing had cut them short or, with early acks, although no pod was killed.
     repeated: tuple[str, ...] = ()
-    #: Cut short with their pod and kept, as is promised: run again with late acks, a dead letter otherwise.
+    #: Cut short with their pod and kept, as is promised: run again, or a dead letter with early acks.
     run_again: tuple[str, ...] = ()
     buried: tuple[str, ...] = ()
 
@@ -55,11 +57,12 @@ class Load:
         self._app.close()
 
 
-def judge(ledger: Path, accepted: list[str], dead: AbstractSet[str], abrupt: AbstractSet[int]) -> Verdict:
-    """Compare what was accepted with what the tasks wrote down.
-
-    ``dead`` are the dead letters; ``abrupt`` the pods whose end may have cut short what they ran.
-    """
+def judge(ledger: Path, accepted: list[str], dead: AbstractSet[str], ends: Iterable[End]) -> Verdict:
+    """Compare what was accepted with what the tasks wrote down; ``dead`` are the dead letters."""
+    some = list(ends)
+    abrupt = {end.group for end in some if not end.orderly}
+    # Nobody is left to say what had started on a node that is gone: all of it is run again.
+    gone = {end.group for end in some if end.killed}
     with closing(sqlite3.connect(ledger, timeout=60)) as connection:
         query = "SELECT key, what, pid FROM entries ORDER BY rowid"
         rows: list[tuple[str, str, int]] = connection.execute(query).fetchall()
@@ -70,7 +73,8 @@ def judge(ledger: Path, accepted: list[str], dead: AbstractSet[str], abrupt: Abs
     done = {key for key, what, _ in rows if what == "done"}
     buried = [key for key in accepted if key not in done and key in dead and abrupt.issuperset(pods[key])]
     again = [key for key in accepted if len(pods[key]) > 1]
-    beyond = [key for key in again if key.startswith("early") or not abrupt.issuperset(pods[key][:-1])]
+    may_run_again = {"late": abrupt, "early": gone}
+    beyond = [key for key in again if not may_run_again[key.partition("-")[0]].issuperset(pods[key][:-1])]
     return Verdict(
         accepted=len(accepted),
         done=len(done),

@@ -15,7 +15,7 @@ EACH: list[Kind] = ["as rendered", "no preStop", "as rendered", "killed", "short
 
 @pytest.mark.shows("beyond", "a pod that ends loses and repeats nothing")
 def test_pods_that_end_under_load_lose_and_repeat_nothing(tmp_path: Path, redis: RedisServer) -> None:
-    with fleet(tmp_path, redis, seed=1, longest=2.0) as running:
+    with fleet(tmp_path, redis, seed=1, longest=8.0) as running:
         outcome = run(running, EACH, pods=3, told=lambda _: None)
     assert outcome.terminations == len(EACH)
     asked = outcome.kinds["as rendered"]
@@ -27,7 +27,7 @@ def test_pods_that_end_under_load_lose_and_repeat_nothing(tmp_path: Path, redis:
 
 
 def test_a_deleted_pod_cuts_nothing_short(tmp_path: Path, redis: RedisServer) -> None:
-    with fleet(tmp_path, redis, seed=2, longest=1.0) as running:
+    with fleet(tmp_path, redis, seed=2, longest=4.0) as running:
         verdict = run(running, ["as rendered"] * 2, pods=2, told=lambda _: None).verdict
     assert verdict.done == verdict.accepted
     assert (verdict.run_again, verdict.buried) == ((), ())
