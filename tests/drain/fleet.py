@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import random
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
+from celeriac.bridge.letters import tell
 from celeriac.brokers.connect import open_broker
 from celeriac.core.broker import Broker
 from celeriac.deploy.manifests.kube_version import OLDEST
-from celeriac.deploy.manifests.names import Manifest
+from celeriac.deploy.manifests.names import Manifest, workload_name
+from celeriac.deploy.manifests.pools import Pool
 from celeriac.deploy.manifests.render import render
 from celeriac.k8s.application import describe, pools_of
 from tests.drain.app import app
@@ -21,7 +23,7 @@ from tests.drain.load import Load, Verdict, judge
 from tests.servers import RedisServer, wait_until
 from tests.workers import Ledger
 
-__all__ = ["Fleet"]
+__all__ = ["Fleet", "rendered_workload"]
 
 APP = "tests.drain.app"
 
@@ -38,7 +40,7 @@ class Fleet:
         self.url = redis.url
         self.longest = longest
         self.load = Load(redis.url, self.prefix, random.Random(seed))
-        self.workload = _workload()
+        self.workload = rendered_workload(pools_of(app))
         self.pods: list[Pod] = []
         self._numbers = itertools.count(1)
 
@@ -67,9 +69,13 @@ class Fleet:
     def settle(self, ends: Iterable[End]) -> Verdict:
         """Wait until every accepted message has ended, and judge; ``ends`` are those of all pods so far."""
         wait_until(lambda: self.counts()[:2] == (0, 0), timeout=120, what="an empty broker")
+        return judge(self.ledger.path, self.load.accepted, self.dead(), ends)
+
+    def dead(self) -> set[str]:
+        """The keys of the dead letters."""
         with closing(self.open_broker()) as broker:
-            dead = {letter.message.id for letter in broker.dead_letters(limit=100_000)}
-        return judge(self.ledger.path, self.load.accepted, dead, ends)
+            letters = broker.dead_letters(limit=100_000)
+        return {str(tell(letter.message.payload).task_id) for letter in letters}
 
     def counts(self) -> tuple[int, int, int]:
         """How many messages are ready or delayed, leased, and dead."""
@@ -87,9 +93,10 @@ class Fleet:
         self.load.close()
 
 
-def _workload() -> Manifest:
-    objects = render(describe(app, APP), pools_of(app), OLDEST).objects
-    [workload] = [
-        one for one in objects if one["kind"] == "Deployment" and "worker" in one["metadata"]["name"]
-    ]
+def rendered_workload(pools: Mapping[str, Pool]) -> Manifest:
+    """Return the Deployment of the one pool."""
+    [name] = pools
+    objects = render(describe(app, APP), pools, OLDEST).objects
+    wanted = ("Deployment", workload_name(name))
+    [workload] = [one for one in objects if (one["kind"], one["metadata"]["name"]) == wanted]
     return workload

@@ -46,6 +46,7 @@ def test_what_outlasts_the_drain_is_cut_short_and_not_killed(tmp_path: Path, red
         assert end.drained is False
         assert not end.killed
         broker_sees = running.counts()
+        assert running.dead() == {"early-1"}
     # With late acks it is there to be run again; without, it is kept among the dead letters.
     assert broker_sees == (1, 0, 1)
 
