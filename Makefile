@@ -44,7 +44,7 @@ crash-matrix: $(READY) $(SERVERS) $(RIVALS)/.ready ## Kill producers, relays and
 manifests: $(KUBE)/.ready ## Check rendered manifests with kubectl, helm, checkov and an API that keeps them (minutes)
 	CELERIAC_KUBE_TOOLS=1 $(BIN)/pytest -q tests/manifests --numprocesses $(JOBS) $(ARGS)
 
-drain: $(READY) $(SERVERS) ## End a thousand pods under load as the kubelet does, and judge by a ledger (an hour or two)
+drain: $(READY) $(SERVERS) ## End a thousand pods under load as the kubelet does, and judge by a ledger (half an hour on a quiet machine)
 	$(BIN)/python -m tests.drain --json benchmarks/results/terminations.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture

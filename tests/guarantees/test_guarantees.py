@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.tripwires import FAULTS
+from tests.guarantees.ends import ends_tables
 from tests.guarantees.matrix import matrix_tables
 from tests.guarantees.page import DOCUMENT, filled_in, text
 from tests.guarantees.runs import RESULTS, Runs
@@ -88,6 +89,23 @@ def test_the_crash_matrix_adds_its_seeds_up_and_shows_what_was_broken(folder: Pa
     assert "| `.delay()` in the transaction | 2026-11-23, commit abc | 9 | 0 | 0 | 2 | 0 | 0 | 0 |" in page
     file.write_text(json.dumps({"cells": [cell(runs=3, not_once=1)]}))
     assert "| relay claimed |  | 3 | **broken** |" in matrix_tables(Runs.read(folder).matrix)
+
+
+def test_the_ends_of_pods_are_told_by_kind_with_what_was_broken(folder: Path) -> None:
+    assert "not yet" in ends_tables(Runs.read(folder).ends)
+    shutil.copy(RESULTS / "terminations.json", folder)
+    verdict = {
+        "accepted": 7,
+        "done": 5,
+        "lost": ["late-1"],
+        "repeated": [],
+        "run_again": [],
+        "buried": ["early-2"],
+    }
+    change(folder / "terminations.json", verdict=verdict)
+    page = ends_tables(Runs.read(folder).ends)
+    assert "| 7 | 1 | 0 | 0 | 1 |" in page
+    assert "as the manifest says" in page
 
 
 def test_a_document_without_markers_is_refused() -> None:
