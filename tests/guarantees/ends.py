@@ -86,7 +86,8 @@ def _totals(ends: Ends) -> str:
         verdict.accepted,
         *map(len, (verdict.lost, verdict.repeated, verdict.run_again, verdict.buried)),
     )
-    made = f"{setting.date[:10]}, commit {setting.commit}, {setting.cores} cores, load {setting.load_at_the_end:.0f}"
+    machine = f"{setting.cores} cores, load {setting.load_at_the_end:.0f}"
+    made = f"{setting.date[:10]}, commit {setting.commit}, {machine}"
     run = [made, str(setting.options.seed), f"{ends.terminations:,}", str(setting.options.pods)]
     return table(headings, [[*run, f"{ends.minutes:g}", *(f"{number:,}" for number in counted)]])
 
