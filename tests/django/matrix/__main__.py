@@ -24,6 +24,8 @@ _DATABASES = ("postgres", "mariadb", "sqlite")
 _BROKERS = ("redis", "sqlite", "rabbitmq")
 _KINDS = ("celeriac", "delay", "delay_on_commit", "django-celery-outbox")
 _RELAYS = ("own", "worker", "both")
+#: A cell waits for most of its time: for servers to start, and for leases to run out.
+_JOBS = 2 * (os.cpu_count() or 1)
 
 
 @click.command(context_settings={"show_default": True})
@@ -35,7 +37,7 @@ _RELAYS = ("own", "worker", "both")
     default=0,
     help="Further seeds follow the last one in the file until each cell has so many runs there.",
 )
-@click.option("--jobs", default=os.cpu_count(), type=click.IntRange(min=1), help="Cells at a time.")
+@click.option("--jobs", default=_JOBS, type=click.IntRange(min=1), help="Cells at a time.")
 @click.option("--database", "databases", multiple=True, type=click.Choice(_DATABASES), default=_DATABASES)
 @click.option("--broker", "brokers", multiple=True, type=click.Choice(_BROKERS), default=_BROKERS)
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(_KINDS), default=("celeriac",))
@@ -124,12 +126,14 @@ class _Campaign:
     def _add(self, cell: Cell, seed: int, result: dict[str, Any]) -> bool:
         """Show and keep the figures; return whether a promise was broken that is ours."""
         found = totals(result)
-        self._console.print(f"{cell}, seed {seed}: {dict(found)} in {result['seconds']:g} s", markup=False)
+        self._console.print(
+            f"{cell}, seed {seed}: {dict(found)} in {result['seconds']:g} s", markup=False, soft_wrap=True
+        )
         for step, figures in result["steps"].items():
             if "examples" in figures:
-                self._console.print(f"  {step}: {figures['examples']}", markup=False)
+                self._console.print(f"  {step}: {figures['examples']}", markup=False, soft_wrap=True)
         for what in (*result["missed"], *result["dead"]):
-            self._console.print(f"  {what}", markup=False)
+            self._console.print(f"  {what}", markup=False, soft_wrap=True)
         self._figures.add(cell, seed, self._runs, result)
         return cell.kind == "celeriac" and any(found[what] for what in BROKEN)
 
