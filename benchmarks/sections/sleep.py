@@ -11,7 +11,7 @@ from sections.section import Column, Effort, Sample, Section
 
 __all__ = ["SLEEP"]
 
-#: Seconds of each pause, and for how long all slots take them: letting go and settling are to count for little.
+#: Seconds of each pause, and for how long all slots take them: what comes before and after counts for little.
 _PAUSES = ((0.001, 2.0), (0.1, 8.0))
 
 
