@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from billiard.util import get_pdeathsig
 from celery import bootsteps, signals
@@ -21,7 +21,6 @@ from celeriac.bridge.consumer import EngineConsumer
 from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.heart import Heart
 from celeriac.bridge.limits import worker_limits
-from celeriac.bridge.metrics import WorkerMetrics
 from celeriac.bridge.mingle import Mingle
 from celeriac.bridge.orders import Orders
 from celeriac.bridge.pool import EnginePool
@@ -42,6 +41,9 @@ from celeriac.engine.notices import AnyNotice, Queues, RateLimit, Revoked
 from celeriac.engine.shard import ShardSpec
 from celeriac.engine.solo import Solo
 from celeriac.engine.supervisor import Supervisor, new_spec
+
+if TYPE_CHECKING:
+    from celeriac.bridge.metrics import WorkerMetrics
 
 __all__ = ["ConcurrentEngine", "EngineStep", "PreforkEngine", "SoloEngine"]
 
