@@ -72,7 +72,7 @@ class _Engine:
         self.metrics: WorkerMetrics | None = worker.metrics
         counting = None if self.metrics is None else self.metrics.attend(self, connect)
         self.shared = Shared(
-            self.orders, self.totals, worker_limits(worker), worker.pool_name, connect, counting
+            self.orders, self.totals, worker_limits(worker), worker.pool_name, connect, connect(), counting
         )
         self.recorder = self._recorder()
 
@@ -161,6 +161,7 @@ class PreforkEngine(_Engine):
         return Supervisor(self.broker, self.settings, self.events, count=concurrency, **options)
 
     def start(self) -> None:
+        self.supervisor.tick()
         _make_ready_to_fork()
         self.supervisor.start()
 
@@ -316,8 +317,10 @@ class EngineStep(bootsteps.StartStopStep):
         worker.consumer.poll(0)
         if not worker.options.get("without_mingle"):
             worker.mingle.start()
-        worker.engine.start()
         worker.heart.start()
+        worker.mingle.poll()
+        worker.consumer.poll(0)
+        worker.engine.start()
         if worker.metrics is not None:
             worker.metrics.start()
         worker.ready_callback(worker.consumer)
