@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from celeriac.core.message import Message
@@ -158,3 +159,30 @@ def test_a_connection_with_another_encoding(
         assert OutboxMessage.objects.using("postgres").get().ordering_key == "groß"
         transaction.set_rollback(True, "postgres")
     assert past_the_cursor == []
+
+
+def test_a_lost_connection_is_an_error_of_the_call(
+    connection: Any, postgres: Any, tmp_path: Path, past_the_cursor: list[int]
+) -> None:
+    from django.db import OperationalError, transaction
+
+    post = Post(tmp_path)
+    with pytest.raises(OperationalError), transaction.atomic("postgres"):
+        _lose_connection(connection, postgres, post)
+    assert past_the_cursor == [1, 1]
+    connection.close_if_unusable_or_obsolete()
+    with transaction.atomic("postgres"):
+        begin(connection)
+        post.ship.delay("found")
+    assert past_the_cursor == [1, 1, 1]
+    assert post.arrived() == ["found"]
+
+
+def _lose_connection(connection: Any, server: Any, post: Post) -> None:
+    """Make two calls, between which the server ends the connection."""
+    begin(connection)
+    post.ship.delay("before")
+    place = f"host={server['HOST']} port={server['PORT']} user={server['USER']} dbname={server['NAME']}"
+    with psycopg.connect(place, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", [connection.connection.info.backend_pid])
+    post.ship.delay("lost")
