@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -200,6 +200,16 @@ def test_health_follows_broker_and_shutdown(tmp_path: Path) -> None:
             assert scraped.get("/live") == (200, "ok\n")
             assert worker.process.wait(timeout=30) == 0
             assert stage.ledger.count("done") == 1
+
+
+def test_an_answer_that_cannot_be_sent_does_not_hold_the_worker_up(tmp_path: Path) -> None:
+    with redis_server() as redis:
+        stage = Stage(tmp_path, redis)
+        with measured(stage, "-c", "1", imports=["tests.apps.deadly"]) as (_, scraped):
+            with suppress(*stage.app.connection_for_read().connection_errors):
+                stage.app.control.broadcast("kill_process", {"pid": redis.pid}, reply=True)
+            wait_until(lambda: "cannot be reached" in scraped.get("/ready")[1], what="the outage seen")
+            assert scraped.get("/live") == (200, "ok\n")
 
 
 def test_a_taken_port_is_refused_in_one_line(stage: Stage) -> None:
