@@ -85,6 +85,7 @@ class WorkerMetrics:
             queues=self._queues,
             sent_at=partial(message_sent_at, self._worker.app.due_time),
             worker=self.report,
+            backlogs=getattr(self._worker.app, "outbox_backlogs", None) if settings.metrics_queues else None,
         )
         exposition = Exposition(
             sources, max_tasks=settings.metrics_max_tasks, compatible=settings.metrics_compatible

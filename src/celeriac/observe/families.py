@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
-from celeriac.core.watch import Backlog
+from celeriac.core.watch import Backlog, Memory
 from celeriac.observe.prometheus import Family
 from celeriac.observe.queues import QueueNow
 from celeriac.observe.report import WorkerReport
 from celeriac.observe.tally import BOUNDS, OUTCOMES, Counts, Times
 
-__all__ = ["add_times", "outbox_families", "queue_families", "task_families", "worker_families"]
+__all__ = [
+    "add_times",
+    "memory_families",
+    "outbox_families",
+    "queue_families",
+    "task_families",
+    "worker_families",
+]
 
 
 def add_times(family: Family, times: Times, **labels: str) -> None:
@@ -135,6 +142,18 @@ def worker_families(workers: Iterable[WorkerReport]) -> Iterator[Family]:
         beat.add(report.at, worker=worker)
         about.add(1, worker=worker, pool=report.pool, version=report.version, python=report.python)
     yield from (up, slots, busy, ratio, beat, about)
+
+
+def memory_families(memory: Memory) -> Iterator[Family]:
+    """Yield what the broker's server takes of its machine's memory."""
+    used = Family("celeriac_broker_memory_bytes", "Memory that the broker takes.", "gauge")
+    most = Family("celeriac_broker_memory_max_bytes", "Memory that it may take; absent: no limit.", "gauge")
+    evicted = Family("celeriac_broker_evicted_keys", "Keys thrown away for want of memory.", "counter")
+    used.add(memory.used_bytes)
+    if memory.most_bytes is not None:
+        most.add(memory.most_bytes)
+    evicted.add(memory.evicted_keys)
+    yield from (used, most, evicted)
 
 
 def outbox_families(backlogs: Sequence[Backlog]) -> Iterator[Family]:
