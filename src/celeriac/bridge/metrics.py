@@ -56,7 +56,7 @@ class WorkerMetrics:
         self.health = Health(beats=worker.pool_name != "solo")
         self._worker = worker
         self._settings = settings
-        self._counting = Counting(self.health)
+        self._counting = Counting(self.health, settings.metrics_max_tasks)
         self._engine: Any = None
         self._brokers: list[Broker] = []
         self._tick_at = 0.0

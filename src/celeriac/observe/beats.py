@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from celeriac.observe.families import add_times
+from celeriac.observe.families import add_histogram
 from celeriac.observe.labels import LabelCaps
 from celeriac.observe.prometheus import Family
-from celeriac.observe.tally import Times
+from celeriac.observe.tally import Histogram
 
 __all__ = ["BeatReport", "Beats", "beat_families", "read_beats", "write_beat"]
 
@@ -29,7 +29,7 @@ class BeatReport(msgspec.Struct, kw_only=True, tag="beat"):
     tick_age: float = 0.0
     max_interval: float = 0.0
     #: From due to published, of what it has sent.
-    late: Times = msgspec.field(default_factory=Times)
+    late: Histogram = msgspec.field(default_factory=Histogram)
     #: What could not be published, and what was due once more before it was sent once.
     failed: int = 0
     missed: int = 0
@@ -106,7 +106,7 @@ def beat_families(beats: Beats, caps: LabelCaps, now: float) -> Iterator[Family]
     failed = Family("celeriac_beat_failures", "Due entries that could not be published.", "counter")
     missed = Family("celeriac_beat_missed", "Due times that passed before beat came to them.", "counter")
     total = beats.total()
-    add_times(late, total.late)
+    add_histogram(late, total.late)
     for entry, at in _capped(total.last_runs, caps).items():
         last.add(at, schedule=entry)
     if heard:

@@ -17,6 +17,8 @@ from celeriac.core.watch import Backlogs, InMemory, Watchable
 from celeriac.observe.beats import Beats, beat_families, read_beats
 from celeriac.observe.familiar_names import exporter_families, flower_families, with_exporter_label
 from celeriac.observe.families import (
+    broker_families,
+    label_families,
     memory_families,
     outbox_families,
     queue_families,
@@ -95,17 +97,17 @@ class Exposition:
 
     def _collect(self, now: float) -> Iterator[Family]:
         begun = time.perf_counter()
+        asked_for: float | None
         own = None if self._sources.worker is None else self._sources.worker()
         try:
             texts = self._posted()
             posted = posted_reports(texts)
             workers = posted if own is None else {**posted, own.node: own}
             queues = self._watch.look(self._sources.queues(), workers, now)
-            up = 1
+            asked_for = time.perf_counter() - begun
         except BrokerError:
             # What is known without the broker is told all the same; queues are not, as nothing is known.
-            texts, posted, queues, up = [], {}, [], 0
-        asked_for = time.perf_counter() - begun
+            texts, posted, queues, asked_for = [], {}, [], None
         shown = {own.node: own} if own is not None else self._heard(posted)
         self._fleet.hear(shown, now)
         yield from self._of_workers(queues, now)
@@ -114,8 +116,8 @@ class Exposition:
             yield from beat_families(self._beats, self._caps, now)
         if self._sources.backlogs is not None:
             yield from outbox_families(self._sources.backlogs())
-        yield from self._of_broker(up, asked_for)
-        yield from self._of_itself()
+        yield from self._of_broker(asked_for)
+        yield from label_families(self._caps)
 
     def _of_workers(self, queues: Sequence[QueueNow], now: float) -> Iterator[Family]:
         workers = sorted(self._fleet.workers.values(), key=lambda report: (report.hostname, report.at))
@@ -135,22 +137,12 @@ class Exposition:
             yield from exporter_families(folded, queues, missing)
             yield from flower_families(folded, missing)
 
-    def _of_broker(self, up: int, asked_for: float) -> Iterator[Family]:
-        yield Family("celeriac_broker_up", "Whether the broker has answered.", "gauge", [("", {}, up)])
-        ping = Family("celeriac_broker_ping_seconds", "How long its answers took together.", "gauge")
-        if up:
-            ping.add(asked_for)
-        yield ping
+    def _of_broker(self, asked_for: float | None) -> Iterator[Family]:
+        yield from broker_families(asked_for)
         broker = self._sources.broker
-        if up and isinstance(broker, InMemory):
+        if asked_for is not None and isinstance(broker, InMemory):
             with suppress(BrokerError):  # some servers tell their users nothing of themselves
                 yield from memory_families(broker.memory())
-
-    def _of_itself(self) -> Iterator[Family]:
-        overflow = Family("celeriac_label_overflow", "Values that are shown together as _other.", "counter")
-        for label, count in self._caps.folded.items():
-            overflow.add(count, label=label)
-        yield overflow
 
     def _posted(self) -> Collection[bytes]:
         broker = self._sources.broker

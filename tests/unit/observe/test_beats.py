@@ -7,11 +7,11 @@ from msgspec.structs import replace
 from celeriac.observe.beats import BeatReport, Beats, beat_families, read_beats, write_beat
 from celeriac.observe.labels import LabelCaps
 from celeriac.observe.report import WorkerReport, posted_reports, write_report
-from celeriac.observe.tally import Times
+from celeriac.observe.tally import Histogram
 
 
 def told(node: str = "a:1", **more: object) -> BeatReport:
-    late = Times()
+    late = Histogram()
     late.observe(0.2)
     report = BeatReport(node=node, hostname=node.partition(":")[0], max_interval=300.0, late=late, missed=1)
     return replace(report, **more)
