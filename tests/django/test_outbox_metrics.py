@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from celeriac.bridge.tags import sent_at
 from tests.django.conftest import empty
 from tests.django.test_outbox_commands import Site
 from tests.prometheus import Scraped, scraped_from
@@ -53,6 +56,16 @@ def test_a_worker_tells_of_the_outbox_at_its_own_port(site: Site) -> None:
         assert site.run("outbox", "relay", "--drain")[0] == 0
         wait_until(lambda: scraped.value("celeriac_outbox_pending", **LABELS) == 0, what="it empty")
         assert scraped.value("celeriac_outbox_oldest_age_seconds", **LABELS) == 0
+
+
+@pytest.mark.usefixtures("backlog")
+def test_a_call_in_the_outbox_says_when_it_was_made() -> None:
+    from celeriac.django.models import OutboxMessage
+
+    for row in OutboxMessage.objects.all():
+        sent = sent_at(json.loads(bytes(row.payload))["properties"])
+        assert sent is not None
+        assert abs(sent - time.time()) < 900
 
 
 @pytest.mark.usefixtures("backlog")

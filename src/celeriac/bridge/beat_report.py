@@ -94,7 +94,7 @@ class Reporter:
         due = _due(entry)
         try:
             result = self._apply_async(entry, *args, **options)
-        except BaseException:
+        except BaseException:  # beat is told of it, as it would be without us
             with self._lock:
                 self._report.failed += 1
             raise
