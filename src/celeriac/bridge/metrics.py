@@ -45,7 +45,7 @@ class WorkerMetrics:
         self.health = Health(beats=worker.pool_name != "solo")
         self._worker = worker
         self._settings = settings
-        self._counting = Counting(self.health)
+        self._counting = Counting(self.health, settings.metrics_max_tasks)
         self._engine: Any = None
         self._brokers: list[Broker] = []
         self._tick_at = 0.0
@@ -74,6 +74,7 @@ class WorkerMetrics:
             queues=self._queues,
             sent_at=partial(message_sent_at, self._worker.app.due_time),
             worker=self.report,
+            backlogs=getattr(self._worker.app, "outbox_backlogs", None) if settings.metrics_queues else None,
         )
         exposition = Exposition(
             sources, max_tasks=settings.metrics_max_tasks, compatible=settings.metrics_compatible
