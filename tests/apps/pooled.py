@@ -14,7 +14,7 @@ from celeriac import Celery
 app = Celery("pooled", broker=os.environ["BROKER"], backend=os.environ.get("RESULTS"), set_as_current=False)
 app.conf.update(
     broker_transport_options={"global_keyprefix": os.environ.get("KEY_PREFIX", "")},
-    metrics_share=True,
+    metrics_share="SILENT" not in os.environ,
     worker_hijack_root_logger=False,
     task_routes={"tests.apps.pooled.nap": {"queue": "naps"}},
     pools={

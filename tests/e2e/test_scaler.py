@@ -230,3 +230,31 @@ def test_a_running_scaler_explains_itself_as_text_and_as_a_picture(redis_stage: 
         assert ElementTree.fromstring(picture.read_text()).tag.endswith("svg")
         wrong = subprocess.run([*command[:-1], "napps"], capture_output=True, check=False, timeout=60)
         assert (wrong.returncode, b"there is no pool 'napps'" in wrong.stderr) == (2, True)
+
+
+def test_what_is_delayed_is_met_with_pods_before_it_is_due(redis_stage: Stage, tmp_path: Path) -> None:
+    environment = redis_stage.environment()
+    with worker(APP, "-Q", "naps", "-c", "1", environment=environment, log=tmp_path / "worker.log"):
+        broker = redis_stage.broker()
+        send(redis_stage, "nap", 1, queue="naps", times=200, countdown=60)
+        wait_until(lambda: broker.stats(["naps"])["naps"].delayed == 200, what="all to be held back")
+        with scaler(redis_stage) as running:
+            wait_until(lambda: running.answer("naps")["desired"] > 3, what="pods for what is due")
+            answer = running.answer("naps")
+            assert (answer["delayed"], answer["queued"], answer["running"]) == (200, 0, 0)
+            assert answer["basis"] == "forecast"
+
+
+def test_where_no_worker_tells_of_itself_only_what_waits_and_runs_counts(
+    redis_stage: Stage, tmp_path: Path
+) -> None:
+    environment = {**redis_stage.environment(), "SILENT": "1"}
+    with worker(APP, "-Q", "naps", "-c", "1", environment=environment, log=tmp_path / "worker.log"):
+        broker = redis_stage.broker()
+        send(redis_stage, "nap", 600, queue="naps", times=7)
+        wait_until(lambda: broker.stats(["naps"])["naps"].leased >= 1, what="one to run")
+        with scaler(redis_stage) as running:
+            answer = running.answer("naps")
+            assert (answer["desired"], answer["basis"]) == (7, "reactive")
+            assert "no worker tells how long tasks run" in answer["reason"]
+            assert running.value("celeriac_scale_basis", pool="naps", basis="reactive") == 1
