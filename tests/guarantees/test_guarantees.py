@@ -86,6 +86,12 @@ def test_the_crash_matrix_adds_its_seeds_up_and_shows_what_was_broken(folder: Pa
     assert "| PostgreSQL | RabbitMQ | 2026-11-23, commit abc | 1, 2 | 7 | 6 | 0 | 0 | 0 | 0 | 0 |" in page
     assert "| relay claimed |  | 7 | kept |" in page
     assert "| `.delay()` in the transaction | 2026-11-23, commit abc | 9 | 0 | 0 | 2 | 0 | 0 | 0 |" in page
+    fault = cell(runs=2) | {"seed": 3}
+    fault["steps"] = {f"relay {name} (broker killed)": fault["steps"]["relay claimed"] for name in ("a", "b")}
+    file.write_text(json.dumps({"cells": [*cells, fault]}))
+    page = matrix_tables(Runs.read(folder).matrix)
+    assert "| the broker was killed, while a relay was at work |  | 4 | kept |" in page
+    assert "| relay claimed |  | 7 | kept |" in page
     file.write_text(json.dumps({"cells": [cell(runs=3, not_once=1)]}))
     assert "| relay claimed |  | 3 | **broken** |" in matrix_tables(Runs.read(folder).matrix)
 
