@@ -6,7 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from celeriac.core.errors import MissingExtra
 from celeriac.deploy.outlets import protocol as module
+from celeriac.deploy.outlets.answers import Answers
+from celeriac.deploy.outlets.keda import KedaServer
 from celeriac.deploy.outlets.protocol import protocol
 
 FOLDER = Path(module.__file__).parent
@@ -32,3 +37,9 @@ def test_names_and_numbers_are_those_that_keda_sends() -> None:
     assert value.SerializeToString() == b"\x0a\x01n\x10\x03\x19" + b"\0\0\0\0\0\0\xe0\x3f"
     ref = messages["ScaledObjectRef"](name="a", namespace="b", scalerMetadata={"k": "v"})
     assert ref.SerializeToString() == b"\x0a\x01a\x12\x01b\x1a\x06\x0a\x01k\x12\x01v"
+
+
+def test_without_grpc_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'celeriac\[kubernetes\]'"):
+        KedaServer("127.0.0.1", 0, Answers(["worker"]))
