@@ -134,14 +134,12 @@ def restartable_mariadb() -> Iterator[tuple[Options, Server]]:
     install_db = require("mariadb-install-db", install)
     with _folder("mysql") as (folder, user):
         data, port = folder / "data", free_port()
-        common = [f"--datadir={data}", "--no-defaults"]
-        _run(
-            [install_db, *reversed(common), "--auth-root-authentication-method=normal", "--skip-test-db"],
-            user,
-        )
+        # A server that starts removes the temporary tables of all that share its folder for them.
+        common = ["--no-defaults", f"--datadir={data}", f"--tmpdir={folder}"]
+        _run([install_db, *common, "--auth-root-authentication-method=normal", "--skip-test-db"], user)
         places = [f"--port={port}", f"--socket={folder}/socket", "--bind-address=127.0.0.1"]
         quick = ["--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=32M"]
-        command = [require("mariadbd", install), "--no-defaults", f"--datadir={data}", *places, *quick]
+        command = [require("mariadbd", install), *common, *places, *quick]
         place = {"NAME": "shop", "USER": "shop", "PASSWORD": "shop", "HOST": "127.0.0.1", "PORT": port}
         with _running(Server(command, user, folder, lambda: _greets(port), signal.SIGTERM)) as server:
             client = require("mariadb", install)
