@@ -198,20 +198,21 @@ class Site:
 
     def _replace_dead(self) -> None:
         if not self._producer.is_alive:
-            self._blame("a producer")
+            self._blame("producer")
             self._producer.close()
             self._producer = self._new_producer()
         if not self._worker.is_alive:
-            self._blame("the worker")
+            self._blame("worker")
             self._worker = self._new_worker()
         for place, one in enumerate(self._relays):
             if not one.is_alive:
-                self._blame("a relay")
+                self._blame("relay")
                 self._relays[place] = self._new_relay()
 
     def _blame(self, who: str) -> None:
         if self._harmless:
-            self.missed.append(f"{self._harmless}: {who} has died of it")
+            said = self._log(who).read_text(errors="replace").strip().rpartition("\n")[2]
+            self.missed.append(f"{self._harmless}: the {who} has died of it: {said}")
 
     def _new_producer(self) -> Talker:
         return Talker(project.produce, self._log("producer"))
