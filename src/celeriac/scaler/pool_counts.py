@@ -8,7 +8,7 @@ from itertools import pairwise
 import msgspec
 
 from celeriac.observe.report import WorkerReport
-from celeriac.observe.tally import BOUNDS, TaskCounts, Times
+from celeriac.observe.tally import BOUNDS, Histogram, TaskCounts
 
 __all__ = ["Done", "WorkDone"]
 
@@ -43,7 +43,7 @@ class WorkDone:
     def since(self, workers: Mapping[str, WorkerReport]) -> Done:
         """Return what was done since the call before; the first one only takes note."""
         done = Done()
-        waits = Times()
+        waits = Histogram()
         for node, report in workers.items():
             told = self._total(report)
             before = self._told.get(node, told if self._fresh else TaskCounts())
@@ -84,6 +84,6 @@ def _add(done: Done, before: TaskCounts, told: TaskCounts) -> None:
         done.run_seconds_squared += squares * (times.sum / rough) ** 2
 
 
-def _difference(before: Times, now: Times) -> Times:
+def _difference(before: Histogram, now: Histogram) -> Histogram:
     buckets = [max(after - earlier, 0) for after, earlier in zip(now.buckets, before.buckets, strict=True)]
-    return Times(buckets, max(now.sum - before.sum, 0.0))
+    return Histogram(buckets, max(now.sum - before.sum, 0.0))

@@ -157,7 +157,7 @@ class Service:
                 self._answers.tell(answer)
 
     def _reports(self) -> Mapping[str, WorkerReport]:
-        return posted_reports(self._broker) if isinstance(self._broker, Watchable) else {}
+        return posted_reports(self._broker.posted().values()) if isinstance(self._broker, Watchable) else {}
 
     def _scheduled(self, parts: PoolParts, lengths: Mapping[str, QueueNow], now: float) -> list[Scheduled]:
         """Return what is due soon, the earliest first."""

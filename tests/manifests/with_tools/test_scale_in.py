@@ -98,9 +98,10 @@ def test_idle_pods_go_first_and_without_the_mark_busy_ones_would(api: str, redis
             stack.enter_context(worker(APP, *options, environment=redis_stage.environment(), log=log))
         assert len(pods()) == PODS
         assert isinstance(broker, Watchable)
-        wait_until(lambda: len(posted_reports(broker)) == PODS, what="all workers to tell")
+        wait_until(lambda: len(posted_reports(broker.posted().values())) == PODS, what="all workers to tell")
         wait_until(
-            lambda: sum(report.busy for report in posted_reports(broker).values()) == BUSY, what="two busy"
+            lambda: sum(report.busy for report in posted_reports(broker.posted().values()).values()) == BUSY,
+            what="two busy",
         )
         running = stack.enter_context(
             scaler(redis_stage, CELERIAC_KUBERNETES_URL=api, POD_NAMESPACE="celery")
