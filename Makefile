@@ -18,7 +18,7 @@ NEWER := .venv-django
 NEWER_PYTHON = $(firstword $(shell for python in python3.14 python3.13 python3.12 $$HOME/.pyenv/versions/3.1[2-4]*/bin/python; do \
     $$python -c 'import ensurepip' 2>/dev/null && echo $$python; done))
 
-.PHONY: help demo test simulate chaos soak crash-matrix manifests drain check lint types bench bench-report bench-outbox guarantees compatibility celery-suite screenshots packages lock clean
+.PHONY: help demo test simulate chaos soak crash-matrix manifests drain check lint types bench bench-report bench-outbox protocol guarantees compatibility celery-suite screenshots packages lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -44,7 +44,7 @@ crash-matrix: $(READY) $(SERVERS) $(RIVALS)/.ready ## Kill producers, relays and
 manifests: $(KUBE)/.ready ## Check rendered manifests with kubectl, helm, checkov and an API that keeps them (minutes)
 	CELERIAC_KUBE_TOOLS=1 $(BIN)/pytest -q tests/manifests --numprocesses $(JOBS) $(ARGS)
 
-drain: $(READY) $(SERVERS) ## End a thousand pods under load as the kubelet does, and judge by a ledger (an hour or two)
+drain: $(READY) $(SERVERS) ## End a thousand pods under load as the kubelet does, and judge by a ledger (half an hour on a quiet machine)
 	$(BIN)/python -m tests.drain --json benchmarks/results/terminations.json $(ARGS)
 
 check: lint types ## Lint, strict types, architecture
@@ -68,6 +68,10 @@ bench-outbox: $(READY) $(SERVERS) $(RIVALS)/.ready ## Measure the outbox and the
 	$(BIN)/python benchmarks/outbox.py $(ARGS)
 	PYTHONPATH=. $(BIN)/python benchmarks/django_connections.py --json benchmarks/results/django-connections.json
 	$(BIN)/python benchmarks/outbox_report.py
+
+protocol: $(READY) ## Write the description of KEDA's protocol from its .proto file
+	cd src/celeriac/deploy/outlets && ../../../../$(BIN)/python -m grpc_tools.protoc -I . \
+	    --descriptor_set_out=externalscaler.binpb externalscaler.proto
 
 guarantees: $(READY) ## Write the figures of the last chaos, simulation and soak into docs/guarantees.md
 	$(BIN)/python -m tests.guarantees

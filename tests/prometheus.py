@@ -21,6 +21,15 @@ INSTALL = "apt-get install prometheus"
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
+def scraped_from(text: str) -> Samples:
+    """Every sample of the text by name and sorted labels."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
 def get(url: str) -> tuple[int, str]:
     """The status and the body of the answer; 0 while nobody listens."""
     try:
@@ -43,11 +52,7 @@ class Scraped:
 
     def samples(self) -> Samples:
         """Every sample by name and sorted labels."""
-        return {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-            for family in text_string_to_metric_families(self.get("/metrics")[1])
-            for sample in family.samples
-        }
+        return scraped_from(self.get("/metrics")[1])
 
     def value(self, name: str, /, **labels: str) -> float | None:
         """The sample with these labels and no other."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rig.private_redis import PrivateRedis
 
@@ -39,6 +39,12 @@ class Contender:
     @property
     def is_celeriac(self) -> bool:
         return self.module == "celeriac_app"
+
+    def with_processes(self, count: int) -> Contender:
+        """The same with as many processes, for one whose command says ``-c``."""
+        place = self.worker.index("-c") + 1
+        words = (*self.worker[:place], str(count), *self.worker[place + 1 :])
+        return replace(self, worker=words, slots=count)
 
     def tasks(self, seconds: float) -> int:
         """How many tasks take about so long."""

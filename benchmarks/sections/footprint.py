@@ -13,9 +13,18 @@ from sections.section import Column, Effort, Sample, Section
 __all__ = ["FOOTPRINT"]
 
 _SECONDS = 0.5
+#: Those that are measured with more processes as well, and how many.
+_GROWING, _MANY = ("celery", "celeriac"), 8
 
 
 def measure(contender: Contender, number: int, effort: Effort) -> Iterator[Sample]:
+    yield _sample(contender, number, effort, "after some tasks")
+    if contender.name in _GROWING:
+        grown = contender.with_processes(_MANY)
+        yield _sample(grown, number, effort, f"after some tasks, {_MANY} processes that run them")
+
+
+def _sample(contender: Contender, number: int, effort: Effort, variant: str) -> Sample:
     with open_stage(contender) as stage, stage.producer() as producer:
         started = time.monotonic()
         with stage.start_worker() as worker:
@@ -27,7 +36,7 @@ def measure(contender: Contender, number: int, effort: Effort) -> Iterator[Sampl
                 "pss": float(worker.family.pss),
                 "processes": float(len(worker.family.pids)),
             }
-    yield Sample(contender.name, number, "after some tasks", values)
+    return Sample(contender.name, number, variant, values)
 
 
 FOOTPRINT = Section(
@@ -39,6 +48,6 @@ FOOTPRINT = Section(
         Column("start-up s", "startup", ".2f"),
         Column("processes", "processes"),
     ),
-    seconds=3,
+    seconds=5,
     measure=measure,
 )

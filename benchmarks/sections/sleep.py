@@ -11,8 +11,8 @@ from sections.section import Column, Effort, Sample, Section
 
 __all__ = ["SLEEP"]
 
-_PAUSES = (0.001, 0.1)
-_SECONDS = 2.0
+#: Seconds of each pause, and for how long all slots take them: what comes before and after counts for little.
+_PAUSES = ((0.001, 2.0), (0.1, 8.0))
 
 
 def measure(contender: Contender, number: int, effort: Effort) -> Iterator[Sample]:
@@ -21,8 +21,8 @@ def measure(contender: Contender, number: int, effort: Effort) -> Iterator[Sampl
         stage.producer() as producer,
         stage.warm_worker(producer) as worker,
     ):
-        for pause in _PAUSES:
-            seconds = effort.seconds(_SECONDS)
+        for pause, lasts in _PAUSES:
+            seconds = effort.seconds(lasts)
             ideal = contender.slots / pause
             count = round(min(contender.tasks(seconds), ideal * seconds))
             rounds_of_slots = max(4, -(-count // contender.slots))
@@ -41,6 +41,6 @@ SLEEP = Section(
         Column("slots", "slots"),
         Column("CPU µs/task", "worker_cpu", factor=1e6),
     ),
-    seconds=7,
+    seconds=13,
     measure=measure,
 )

@@ -69,7 +69,7 @@ _COMMANDS = {
     "outbox": "celeriac.bridge.django.command:outbox",
     "metrics": "celeriac.bridge.metrics_command:metrics",
     "k8s": "celeriac.k8s.command:k8s",
-    "scale": "celeriac.deploy.scaling.command:scale",
+    "scale": "celeriac.scaler.command:scale",
 }
 #: Which extra brings a library that a command is made with.
 _EXTRAS = {"numpy": "scale"}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import celery
 import pytest
+import redis as redis_py
 
 from celeriac.core.broker import Broker
 from celeriac.core.message import Message
-from celeriac.core.watch import Watchable
+from celeriac.core.watch import InMemory, Watchable
 from tests.servers import wait_until
 from tests.stage import Stage
 
@@ -59,3 +61,40 @@ def test_what_is_posted_is_told_to_others_until_its_time_is_up(broker: Broker, s
     wait_until(lambda: watched(other).posted() == {"one": b"\x00second"}, what="the brief one gone")
     assert broker.stats(["one"])["one"].ready == 0
     other.close()
+
+
+def test_all_lists_of_a_stock_producers_priorities_are_counted_and_what_is_leased_is_not(
+    redis_stage: Stage,
+) -> None:
+    stage = redis_stage
+    stock = celery.Celery("stock", broker=stage.url, set_as_current=False)
+    stock.conf.broker_transport_options = {
+        "global_keyprefix": stage.prefix,
+        "queue_order_strategy": "priority",
+    }
+    for priority in range(10):
+        stock.send_task("t", priority=priority)
+    broker, client = stage.broker(), redis_py.Redis.from_url(stage.url)
+
+    def waiting() -> int:
+        steps = ("", "\x06\x163", "\x06\x166", "\x06\x169")
+        return sum(int(client.llen(f"{stage.prefix}celery{step}")) for step in steps)  # type: ignore[arg-type]
+
+    numbers = broker.stats(["celery"])["celery"]
+    assert (numbers.ready, numbers.leased, waiting()) == (10, 0, 10)
+    assert sorted(message.priority for message in watched(broker).oldest(["celery"])) == [0, 3, 6, 9]
+    broker.claim(["celery"], 4, owner="one", lease_for=60)
+    numbers = broker.stats(["celery"])["celery"]
+    assert (numbers.ready, numbers.leased, waiting()) == (6, 4, 6)
+    broker.close()
+    client.close()
+
+
+def test_redis_says_how_much_memory_it_takes(redis_stage: Stage) -> None:
+    broker = redis_stage.broker()
+    assert isinstance(broker, InMemory)
+    before = broker.memory()
+    assert (before.most_bytes, before.evicted_keys) == (None, 0)
+    broker.send([Message(queue="q", payload=b"x" * 5_000_000)])
+    assert broker.memory().used_bytes > before.used_bytes + 4_000_000
+    broker.close()

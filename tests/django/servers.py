@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,95 @@ from tests.servers import free_port, require, wait_until
 Options = dict[str, Any]
 
 
+@dataclass
+class Server:
+    """One private server, which a test may stop or kill, and start again where it was."""
+
+    command: Sequence[object]
+    user: str | None
+    folder: Path
+    #: Whether it can be used.
+    answers: Callable[[], bool]
+    #: What tells it to end, without waiting for its clients.
+    ending: signal.Signals
+    environment: Mapping[str, str] | None = None
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; return once it can be used."""
+        log = self.folder / f"{Path(str(self.command[0])).name}.log"
+        with log.open("ab") as output:
+            process = self._process = subprocess.Popen(
+                list(map(str, self.command)),
+                cwd=self.folder,
+                user=self.user,
+                env={**os.environ, **(self.environment or {})},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_until(
+            lambda: self.answers() or process.poll() is not None, timeout=120, what=f"{self.command[0]}"
+        )
+        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
+
+    def stop(self) -> None:
+        """Tell it to end; return once it has ended, by force after 20 seconds."""
+        if self._process is None:
+            return
+        self._process.send_signal(self.ending)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=20)
+        self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL it with all processes that it has started; return once it has ended."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGSTOP)  # so that it starts no others
+        for pid in (*_descendants(process.pid), process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return the processes below this one, which may have sessions of their own."""
+    found = []
+    with suppress(OSError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            found += [int(child), *_descendants(int(child))]
+    return found
+
+
 @contextmanager
 def postgres_server() -> Iterator[Options]:
     """A private PostgreSQL; yields Django's settings for a database of it."""
+    with restartable_postgres() as (options, _):
+        yield options
+
+
+@contextmanager
+def mariadb_server() -> Iterator[Options]:
+    """A private MariaDB; yields Django's settings for a database of it."""
+    with restartable_mariadb() as (options, _):
+        yield options
+
+
+@contextmanager
+def rabbitmq_server() -> Iterator[str]:
+    """A private RabbitMQ; yields its URL."""
+    with restartable_rabbitmq() as (url, _):
+        yield url
+
+
+@contextmanager
+def restartable_postgres() -> Iterator[tuple[Options, Server]]:
+    """A private PostgreSQL that may be stopped or killed meanwhile."""
     bin_folder = _newest("/usr/lib/postgresql/*/bin")
     os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], str(bin_folder)])
     initdb = require("initdb", "apt-get install postgresql")
@@ -32,44 +119,32 @@ def postgres_server() -> Iterator[Options]:
         data, port = folder / "data", free_port()
         _run([initdb, "-D", data, "-U", "shop", "-A", "trust", "-E", "UTF8", "--no-sync"], user)
         options = {"port": port, "unix_socket_directories": folder, "listen_addresses": "127.0.0.1"}
+        options["recovery_init_sync_method"] = "syncfs"  # not file by file, after it was killed
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        server = [require("postgres", "apt-get install postgresql"), "-D", data, *settings]
-        with _running(server, user, folder, lambda: _lets_in(port), signal.SIGINT):
-            yield {
-                "ENGINE": "django.db.backends.postgresql",
-                "NAME": "postgres",
-                "USER": "shop",
-                "HOST": "127.0.0.1",
-                "PORT": port,
-            }
+        command = [require("postgres", "apt-get install postgresql"), "-D", data, *settings]
+        place = {"NAME": "postgres", "USER": "shop", "HOST": "127.0.0.1", "PORT": port}
+        with _running(Server(command, user, folder, lambda: _lets_in(port), signal.SIGINT)) as server:
+            yield {"ENGINE": "django.db.backends.postgresql", **place}, server
 
 
 @contextmanager
-def mariadb_server() -> Iterator[Options]:
-    """A private MariaDB; yields Django's settings for a database of it."""
+def restartable_mariadb() -> Iterator[tuple[Options, Server]]:
+    """A private MariaDB that may be stopped or killed meanwhile."""
     install = "apt-get install mariadb-server"
     install_db = require("mariadb-install-db", install)
     with _folder("mysql") as (folder, user):
         data, port = folder / "data", free_port()
-        common = [f"--datadir={data}", "--no-defaults"]
-        _run(
-            [install_db, *reversed(common), "--auth-root-authentication-method=normal", "--skip-test-db"],
-            user,
-        )
+        # A server that starts removes the temporary tables of all that share its folder for them.
+        common = ["--no-defaults", f"--datadir={data}", f"--tmpdir={folder}"]
+        _run([install_db, *common, "--auth-root-authentication-method=normal", "--skip-test-db"], user)
         places = [f"--port={port}", f"--socket={folder}/socket", "--bind-address=127.0.0.1"]
         quick = ["--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=32M"]
-        server = [require("mariadbd", install), "--no-defaults", f"--datadir={data}", *places, *quick]
-        with _running(server, user, folder, lambda: _listens(port), signal.SIGTERM):
+        command = [require("mariadbd", install), *common, *places, *quick]
+        place = {"NAME": "shop", "USER": "shop", "PASSWORD": "shop", "HOST": "127.0.0.1", "PORT": port}
+        with _running(Server(command, user, folder, lambda: _greets(port), signal.SIGTERM)) as server:
             client = require("mariadb", install)
             _run([client, "--no-defaults", f"--socket={folder}/socket", "-u", "root", "-e", _MAKE_SHOP], user)
-            yield {
-                "ENGINE": "django.db.backends.mysql",
-                "NAME": "shop",
-                "USER": "shop",
-                "PASSWORD": "shop",
-                "HOST": "127.0.0.1",
-                "PORT": port,
-            }
+            yield {"ENGINE": "django.db.backends.mysql", **place}, server
 
 
 _MAKE_SHOP = (
@@ -80,8 +155,8 @@ _MAKE_SHOP = (
 
 
 @contextmanager
-def rabbitmq_server() -> Iterator[str]:
-    """A private RabbitMQ; yields its URL."""
+def restartable_rabbitmq() -> Iterator[tuple[str, Server]]:
+    """A private RabbitMQ that may be stopped or killed meanwhile."""
     install = "apt-get install rabbitmq-server"
     require("rabbitmq-server", install)
     epmd = require("epmd", install)
@@ -100,11 +175,10 @@ def rabbitmq_server() -> Iterator[str]:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
             "RABBITMQ_CONFIG_FILE": str(folder / "none"),
         }
-        with (
-            _running([epmd, "-port", epmd_port], user, folder, lambda: _listens(epmd_port), signal.SIGTERM),
-            _running([program], user, folder, lambda: _speaks_amqp(port), signal.SIGTERM, environment),
-        ):
-            yield f"amqp://guest:guest@127.0.0.1:{port}//"
+        names = Server([epmd, "-port", epmd_port], user, folder, lambda: _listens(epmd_port), signal.SIGTERM)
+        broker = Server([program], user, folder, lambda: _speaks_amqp(port), signal.SIGTERM, environment)
+        with _running(names), _running(broker) as server:
+            yield f"amqp://guest:guest@127.0.0.1:{port}//", server
 
 
 @contextmanager
@@ -126,36 +200,12 @@ def _folder(account: str) -> Iterator[tuple[Path, str | None]]:
 
 
 @contextmanager
-def _running(
-    command: Sequence[object],
-    user: str | None,
-    folder: Path,
-    answers: Callable[[], bool],
-    ending: signal.Signals,
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[None]:
-    log = folder / f"{Path(str(command[0])).name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            list(map(str, command)),
-            cwd=folder,
-            user=user,
-            env={**os.environ, **(environment or {})},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+def _running(server: Server) -> Iterator[Server]:
     try:
-        wait_until(lambda: answers() or process.poll() is not None, timeout=120, what=f"{command[0]}")
-        assert process.poll() is None, log.read_text(errors="replace")[-2000:]
-        yield
+        server.start()
+        yield server
     finally:
-        process.send_signal(ending)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        server.stop()
 
 
 def _run(command: Sequence[object], user: str | None) -> None:
@@ -176,6 +226,15 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def _greets(port: int) -> bool:
+    """MariaDB listens before it has started, and ends badly if it is told to end then."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            return len(connection.recv(5)) == 5
+    except OSError:
+        return False
 
 
 def _lets_in(port: int) -> bool:

@@ -25,3 +25,4 @@ CELERY_OUTBOX_RELAY_IN_WORKER = os.environ.get("RELAY_IN_WORKER", "1") == "1"
 CELERY_OUTBOX_FAST_SECONDS = float(os.environ.get("FAST_SECONDS", "0.5"))
 CELERY_OUTBOX_BATCH_MAX = int(os.environ.get("BATCH_MAX", "500"))
 CELERY_OUTBOX_MAX_ATTEMPTS = int(os.environ.get("MAX_ATTEMPTS", "5"))
+CELERY_METRICS_PORT = json.loads(os.environ.get("METRICS_PORT", "null"))

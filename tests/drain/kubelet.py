@@ -1,7 +1,8 @@
-"""Does with a pod what the kubelet does: starts its container, runs preStop, sends TERM, kills at last."""
+"""Does with a pod what the kubelet does: starts it, probes it, runs preStop, sends TERM, kills at last."""
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import subprocess
@@ -9,25 +10,40 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
 from celeriac.deploy.manifests.names import Manifest
-from tests.servers import wait_until
+from tests.servers import free_port, wait_until
+
+__all__ = ["End", "Kind", "Pod", "wait_ready"]
 
 ROOT = Path(__file__).parents[2]
 _BIN = Path(sys.executable).parent
+
+#: What ends a pod: its deletion, as the manifest has it; a node that shuts down without hooks; a node that
+#: leaves it but a moment; a node that is gone.
+Kind = Literal["as rendered", "no preStop", "short grace", "killed"]
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
     """How a pod ended: by which stage, how long each took, and with which code."""
 
-    #: Whether the preStop command said that nothing runs any more; None if it was cut short by the kubelet.
+    kind: Kind
+    #: Its process group, by which a ledger knows it.
+    group: int
+    #: Whether the preStop command said that nothing runs any more; None if it did not run to its end.
     drained: bool | None
     hook_seconds: float
     seconds: float
     killed: bool
     exitcode: int
+
+    @property
+    def orderly(self) -> bool:
+        """Whether nothing that it ran can have been cut short."""
+        return self.drained is True and not self.killed
 
 
 class Pod:
@@ -41,11 +57,15 @@ class Pod:
         self.node = f"celery@{name}"
         self.grace = float(spec["terminationGracePeriodSeconds"])
         self.log = folder / f"{name}.log"
+        self.port = free_port()
+        probes = ("startup", "liveness", "readiness")
+        self._paths: dict[str, Any] = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in probes}
         self._hook: list[str] = [*container["lifecycle"]["preStop"]["exec"]["command"], "--node", self.node]
         own = {entry["name"]: entry["value"] for entry in container.get("env", ())}
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
+            "METRICS_PORT": str(self.port),
             **environment,
             **own,
             "TMPDIR": str(folder),
@@ -73,26 +93,41 @@ class Pod:
 
     @property
     def ready(self) -> bool:
-        """Whether it consumes."""
+        """Whether its startup probe succeeds."""
         assert self.process.poll() is None, self.text
-        return " ready." in self.text
+        return self.probe("startup")
 
-    def end(self, grace: float | None = None) -> End:
-        """Delete the pod; return once its container is gone. ``grace`` stands in for its own."""
+    def probe(self, kind: str) -> bool:
+        """Ask as the kubelet does: ``startup``, ``liveness`` or ``readiness``."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", self._paths[kind])
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def end(self, kind: Kind = "as rendered", grace: float | None = None) -> End:
+        """End the pod; return once its container is gone. ``grace`` stands in for its own."""
         began = time.monotonic()
         deadline = began + (self.grace if grace is None else grace)
-        drained = self._run_hook(deadline)
+        with_hook = kind in ("as rendered", "short grace")
+        drained = self._run_hook(deadline) if with_hook else None
         hooked = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        killed = False
-        try:
-            # A hook that took all of the time leaves the container two seconds.
-            self.process.wait(max(2.0, deadline - hooked))
-        except subprocess.TimeoutExpired:
-            killed = True
+        killed = kind == "killed"
+        if not killed:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                # A hook that took all of the time leaves the container two seconds.
+                self.process.wait(max(2.0, deadline - hooked))
+            except subprocess.TimeoutExpired:
+                killed = True
         # With the container its whole process tree goes.
         self.kill()
         return End(
+            kind=kind,
+            group=self.process.pid,
             drained=drained,
             hook_seconds=hooked - began,
             seconds=time.monotonic() - began,

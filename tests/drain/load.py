@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import msgspec
 
 from celeriac import Celery
+from tests.drain.kubelet import End
 
 __all__ = ["Load", "Verdict", "judge"]
 
@@ -21,12 +24,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     accepted: int
     done: int
-    #: Never done, and not among the dead letters either.
+    #: Neither done nor, cut short with early acks, among the dead letters.
     lost: tuple[str, ...] = ()
-    #: Started more than once.
+    #: Started again although nothing had cut them short or, with early acks, although no pod was killed.
     repeated: tuple[str, ...] = ()
-    #: Cut short at the end of a soft shutdown: run again with late acks, a dead letter otherwise.
-    cut_short: tuple[str, ...] = ()
+    #: Cut short with their pod and kept, as is promised: run again, or a dead letter with early acks.
+    run_again: tuple[str, ...] = ()
+    buried: tuple[str, ...] = ()
 
 
 class Load:
@@ -44,28 +48,38 @@ class Load:
             self.send(self._rng.choice(("late", "early")), longest * self._rng.random() ** 4)
 
     def send(self, kind: str, seconds: float, **options: Any) -> None:
-        """Publish one task, ``late`` or ``early`` by when it is acknowledged."""
+        """Publish one task, ``late`` or ``early`` by when it is acknowledged; its key is its id."""
         key = f"{kind}-{len(self.accepted)}"
-        self._app.send_task(f"tests.drain.app.{kind}", args=(key, seconds), **options)
+        self._app.send_task(f"tests.drain.app.{kind}", args=(key, seconds), task_id=key, **options)
         self.accepted.append(key)
 
     def close(self) -> None:
         self._app.close()
 
 
-def judge(ledger: Path, accepted: list[str], dead: int) -> Verdict:
-    """Compare what was accepted with what the tasks wrote down; ``dead`` letters are kept, not lost."""
+def judge(ledger: Path, accepted: list[str], dead: AbstractSet[str], ends: Iterable[End]) -> Verdict:
+    """Compare what was accepted with what the tasks wrote down; ``dead`` are the dead letters."""
+    some = list(ends)
+    abrupt = {end.group for end in some if not end.orderly}
+    # Nobody is left to say what had started on a node that is gone: all of it is run again.
+    gone = {end.group for end in some if end.killed}
     with closing(sqlite3.connect(ledger, timeout=60)) as connection:
-        rows: list[tuple[Any, ...]] = connection.execute("SELECT key, what FROM entries").fetchall()
-    started = Counter(key for key, what in rows if what == "started")
-    done = Counter(key for key, what in rows if what == "done")
-    missing = [key for key in accepted if not done[key]]
-    buried = [key for key in missing if key.startswith("early") and started[key] == 1][:dead]
-    again = [key for key in accepted if started[key] > 1]
+        query = "SELECT key, what, pid FROM entries ORDER BY rowid"
+        rows: list[tuple[str, str, int]] = connection.execute(query).fetchall()
+    pods: defaultdict[str, list[int]] = defaultdict(list)
+    for key, what, pod in rows:
+        if what == "started":
+            pods[key].append(pod)
+    done = {key for key, what, _ in rows if what == "done"}
+    buried = [key for key in accepted if key not in done and key in dead and abrupt.issuperset(pods[key])]
+    again = [key for key in accepted if len(pods[key]) > 1]
+    may_run_again = {"late": abrupt, "early": gone}
+    beyond = [key for key in again if not may_run_again[key.partition("-")[0]].issuperset(pods[key][:-1])]
     return Verdict(
         accepted=len(accepted),
-        done=len([key for key in accepted if done[key]]),
-        lost=tuple(key for key in missing if key not in buried),
-        repeated=tuple(key for key in again if done[key] > 1 or key.startswith("early")),
-        cut_short=(*buried, *(key for key in again if key.startswith("late") and done[key] == 1)),
+        done=len(done),
+        lost=tuple(key for key in accepted if key not in done and key not in buried),
+        repeated=tuple(beyond),
+        run_again=tuple(key for key in again if key not in beyond),
+        buried=tuple(buried),
     )

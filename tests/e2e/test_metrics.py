@@ -6,53 +6,20 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from celeriac.observe.dashboard import EXPRESSIONS
 from celeriac.observe.rules import rules
-from tests.prometheus import Scraped, prometheus
-from tests.servers import free_port, redis_server, wait_until
+from tests.prometheus import Scraped
+from tests.scraped import CELERIAC, exporter, measured
+from tests.servers import redis_server, wait_until
 from tests.stage import APP, Stage
-from tests.workers import ROOT, WorkerProcess
+from tests.workers import ROOT
 
-CELERIAC = str(Path(sys.executable).with_name("celeriac"))
 ADD, FAIL = f"{APP}.add", f"{APP}.fail"
-
-
-@contextmanager
-def measured(
-    stage: Stage, *options: str, log: str = "worker.log", **settings: object
-) -> Iterator[tuple[WorkerProcess, Scraped]]:
-    """A worker with a port of its own."""
-    port = free_port()
-    conf = json.dumps({"metrics_port": port, **settings})
-    with stage.worker("-n", "one@test", *options, log=log, CONF=conf) as worker:
-        yield worker, Scraped(port)
-
-
-@contextmanager
-def exporter(stage: Stage, *options: str) -> Iterator[Scraped]:
-    """``celeriac metrics`` on the stage's broker."""
-    port = free_port()
-    command = [CELERIAC, "-A", APP, "metrics", "--port", str(port), *options]
-    with (stage.folder / "exporter.log").open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **stage.environment()}, stdout=output, stderr=output
-        )
-    try:
-        scraped = Scraped(port)
-        wait_until(lambda: scraped.get("/ready")[0] == 200 or process.poll() is not None, what="the exporter")
-        assert process.poll() is None, (stage.folder / "exporter.log").read_text()
-        yield scraped
-    finally:
-        process.terminate()
-        assert process.wait(timeout=30) == 0
 
 
 def finished(scraped: Scraped, task: str, outcome: str, queue: str = "celery") -> float:
@@ -60,9 +27,16 @@ def finished(scraped: Scraped, task: str, outcome: str, queue: str = "celery") -
     return scraped.value("celeriac_tasks_finished_total", **labels) or 0.0
 
 
+@pytest.fixture
+def one_stage(tmp_path: Path) -> Stage:
+    """A stage on one broker, for what no broker has a part in."""
+    return Stage(tmp_path, None)
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads", "asyncio", "solo"])
 @pytest.mark.shows("beyond", "metrics")
-def test_a_worker_tells_what_has_become_of_its_tasks(pool: str, stage: Stage) -> None:
+def test_a_worker_tells_what_has_become_of_its_tasks(pool: str, one_stage: Stage) -> None:
+    stage = one_stage
     with measured(stage, "-c", "2", "-P", pool) as (_, scraped):
         for number in range(50):
             stage.send("add", number, 1)
@@ -116,15 +90,15 @@ def test_what_runs_and_what_waits_is_seen_while_it_does(stage: Stage) -> None:
         assert scraped.get("/ready") == (200, "ok\n")  # busy is ready
 
 
-def test_nothing_counted_is_lost_with_a_killed_shard(stage: Stage) -> None:
-    with measured(stage, "-c", "1") as (worker, scraped):
+def test_nothing_counted_is_lost_with_a_killed_shard(one_stage: Stage) -> None:
+    with measured(one_stage, "-c", "1") as (worker, scraped):
         for number in range(20):
-            stage.send("add", number, 1)
+            one_stage.send("add", number, 1)
         wait_until(lambda: finished(scraped, ADD, "succeeded") == 20, what="twenty done")
-        stage.send("early_suicide", "killed")
+        one_stage.send("early_suicide", "killed")
         lost = f"{APP}.early_suicide", "lost"
         wait_until(lambda: finished(scraped, *lost) == 1, what="the loss counted")
-        stage.send("add", 1, 1)
+        one_stage.send("add", 1, 1)
         wait_until(lambda: finished(scraped, ADD, "succeeded") == 21, what="another done")
         assert scraped.value("celeriac_worker_child_restarts_total", reason="lost") == 1
         assert (scraped.value("celeriac_lease_renewals_total") or 0) > 0
@@ -135,7 +109,8 @@ def test_nothing_counted_is_lost_with_a_killed_shard(stage: Stage) -> None:
         assert finished(scraped, ADD, "succeeded") == 21
 
 
-def test_an_exporter_knows_all_workers_and_asks_none(stage: Stage) -> None:
+def test_an_exporter_knows_all_workers_and_asks_none(redis_stage: Stage) -> None:
+    stage = redis_stage
     with (
         stage.worker("-c", "1", "-n", "one@test", log="one.log", CONF='{"metrics_share": true}') as one,
         stage.worker("-c", "3", "-n", "two@test", log="two.log", CONF='{"metrics_share": true}'),
@@ -202,34 +177,44 @@ def test_health_follows_broker_and_shutdown(tmp_path: Path) -> None:
             assert stage.ledger.count("done") == 1
 
 
-def test_a_taken_port_is_refused_in_one_line(stage: Stage) -> None:
-    with measured(stage, "-c", "1") as (_, scraped):
+def test_an_answer_that_cannot_be_sent_does_not_hold_the_worker_up(tmp_path: Path) -> None:
+    with redis_server() as redis:
+        stage = Stage(tmp_path, redis)
+        with measured(stage, "-c", "1", imports=["tests.apps.deadly"]) as (_, scraped):
+            with suppress(*stage.app.connection_for_read().connection_errors):
+                stage.app.control.broadcast("kill_process", {"pid": redis.pid}, reply=True)
+            wait_until(lambda: "cannot be reached" in scraped.get("/ready")[1], what="the outage seen")
+            assert scraped.get("/live") == (200, "ok\n")
+
+
+def test_a_taken_port_is_refused_in_one_line(one_stage: Stage) -> None:
+    with measured(one_stage, "-c", "1") as (_, scraped):
         conf = json.dumps({"metrics_port": scraped.port})
-        with stage.worker("-n", "two@test", log="two.log", ready=False, CONF=conf) as second:
+        with one_stage.worker("-n", "two@test", log="two.log", ready=False, CONF=conf) as second:
             assert second.process.wait(timeout=30) == 2
             [line] = [line for line in second.text.splitlines() if "metrics_port" in line]
             assert f"127.0.0.1:{scraped.port}" in line
             assert "Traceback" not in second.text
 
 
-def test_the_port_is_free_once_its_worker_is_dead_though_its_shards_finish(stage: Stage) -> None:
-    with measured(stage, "-c", "1") as (worker, scraped):
-        stage.send("effect", "long", 10)
-        wait_until(lambda: stage.ledger.count("started"), what="the task started")
+def test_the_port_is_free_once_its_worker_is_dead_though_its_shards_finish(one_stage: Stage) -> None:
+    with measured(one_stage, "-c", "1") as (worker, scraped):
+        one_stage.send("effect", "long", 10)
+        wait_until(lambda: one_stage.ledger.count("started"), what="the task started")
         worker.signal(signal.SIGKILL)
         worker.process.wait()
         assert scraped.get("/live")[0] == 0
-        with measured(stage, "-c", "1", log="next.log", metrics_port=scraped.port):
+        with measured(one_stage, "-c", "1", log="next.log", metrics_port=scraped.port):
             assert scraped.get("/live")[0] == 200
-            assert not stage.ledger.count("done")
+            assert not one_stage.ledger.count("done")
 
 
-def test_without_the_setting_nothing_listens(stage: Stage) -> None:
-    with stage.worker("-c", "1") as worker:
-        stage.send("add", 1, 2).get(timeout=30)
+def test_without_the_setting_nothing_listens(one_stage: Stage) -> None:
+    with one_stage.worker("-c", "1") as worker:
+        one_stage.send("add", 1, 2).get(timeout=30)
         assert "Metrics" not in worker.text
         assert not listens(worker.pid)
-    with measured(stage, "-c", "1", log="other.log") as (worker, _):
+    with measured(one_stage, "-c", "1", log="other.log") as (worker, _):
         assert listens(worker.pid)
 
 
@@ -238,50 +223,6 @@ def listens(pid: int) -> bool:
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     awaiting = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
     return any(str(fd.readlink()) in awaiting for fd in Path(f"/proc/{pid}/fd").iterdir())
-
-
-def test_a_real_prometheus_takes_it_and_the_dashboards_find_what_they_ask_for(redis_stage: Stage) -> None:
-    stage = redis_stage
-    with (
-        measured(stage, "-c", "2", metrics_compatible=True) as (_, scraped),
-        exporter(stage) as whole,
-        prometheus(stage.folder, [scraped.port, whole.port], rules()) as server,
-    ):
-        for number in range(30):
-            stage.send("add", number, 1)
-        stage.send("fail", "boom")
-        done = f'sum(celeriac_tasks_finished_total{{instance="127.0.0.1:{scraped.port}"}})'
-        wait_until(lambda: server.query(done).get(()) == 31, what="all counted by Prometheus")
-        assert server.query("max by (queue) (celery_queue_length)") == {(("queue", "celery"),): 0.0}
-        wait_until(lambda: set(server.query("up").values()) == {1.0}, what="both scraped")
-        assert {target["lastError"] for target in server.ask("targets")["activeTargets"]} == {""}
-        for expression in EXPRESSIONS:
-            text = expression.replace("$__rate_interval", "5m").replace("$queue", ".*")
-            server.query(text)  # asserts that it is understood
-        for expression in FAMILIAR:
-            wait_until(lambda e=expression: server.query(e), what=expression)
-        loaded = server.ask("rules")["groups"]
-        assert {rule["health"] for group in loaded for rule in group["rules"]} <= {"ok", "unknown"}
-
-
-#: What the dashboards for celery-exporter and for Flower ask for, cut down to one series each.
-FAMILIAR = [
-    'count(celery_worker_up{job="celeriac"} == 1)',
-    'sum(celery_worker_tasks_active{job="celeriac"})',
-    'sum by (name) (celery_task_sent_total{job="celeriac"})',
-    *(
-        f'sum(round(increase(celery_task_{state}_total{{job="celeriac", queue_name=~"celery"}}[1w])))'
-        for state in ("succeeded", "received", "started", "retried", "rejected", "revoked")
-    ),
-    'sum by (exception) (celery_task_failed_total{queue_name=~"celery", exception="ValueError"}) > 0',
-    'sum by (job, queue_name) (celery_queue_length{job="celeriac", queue_name=~"celery"})',
-    'histogram_quantile(0.95, sum by (job, le) (celery_task_runtime_bucket{job="celeriac"} > 0))',
-    "sum(celery_task_runtime_sum) / sum(celery_task_runtime_count) > 0",
-    "sum by (worker) (flower_worker_online) == 1",
-    'sum by (task) (flower_events_total{type="task-succeeded"}) > 0',
-    "sum(flower_task_runtime_seconds_sum) / sum(flower_task_runtime_seconds_count) > 0",
-    "sum(flower_worker_number_of_currently_executing_tasks)",
-]
 
 
 def celeriac(stage: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -295,14 +236,14 @@ def celeriac(stage: Stage, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_prints_what_it_is_asked_for(stage: Stage) -> None:
-    stage.send("add", 1, 2)
-    once = celeriac(stage, "-A", APP, "metrics", "--once")
+def test_the_command_prints_what_it_is_asked_for(one_stage: Stage) -> None:
+    one_stage.send("add", 1, 2)
+    once = celeriac(one_stage, "-A", APP, "metrics", "--once")
     assert once.returncode == 0, once.stderr
     assert 'celery_queue_length{queue="celery"} 1.0' in once.stdout.splitlines()
-    assert celeriac(stage, "metrics", "--rules").stdout == rules()
-    assert json.loads(celeriac(stage, "metrics", "--dashboard").stdout)["title"] == "Celeriac"
-    both = celeriac(stage, "metrics", "--dashboard", "--rules")
+    assert celeriac(one_stage, "metrics", "--rules").stdout == rules()
+    assert json.loads(celeriac(one_stage, "metrics", "--dashboard").stdout)["title"] == "Celeriac"
+    both = celeriac(one_stage, "metrics", "--dashboard", "--rules")
     assert (both.returncode, both.stdout) == (2, "")
 
 

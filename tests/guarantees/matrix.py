@@ -1,4 +1,4 @@
-"""The tables of the crash matrix: by database and broker, by step, and others beside it."""
+"""The tables of the crash matrix: by database and broker, by step, by other faults, and others beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from tests.django.matrix.faults import OUTAGES, STOPPED
 from tests.guarantees.table import table
 
 __all__ = ["Cell", "Matrix", "Step", "matrix_tables"]
@@ -23,7 +24,7 @@ _BROKEN = ("lost", "orphans", "not_once", "inversions")
 
 
 class Step(msgspec.Struct):
-    """What came of all runs in which somebody was killed at this step."""
+    """What came of all runs in which somebody was at this step when it happened."""
 
     runs: int
     committed: int
@@ -62,11 +63,11 @@ def matrix_tables(matrix: Matrix | None) -> str:
     if matrix is None:
         return "`make crash-matrix`: not yet"
     ours = [cell for cell in matrix.cells if cell.kind == "celeriac"]
-    return "\n\n".join([_places(ours), _steps(ours), _kinds(matrix.cells)])
+    return "\n\n".join(filter(None, [_places(ours), _steps(ours), _faults(ours), _kinds(matrix.cells)]))
 
 
 def _places(cells: Sequence[Cell]) -> str:
-    headings = ("database", "broker", "made", "seeds", "kills", *_HEADINGS)
+    headings = ("database", "broker", "made", "seeds", "runs", *_HEADINGS)
     rows = []
     for database, broker in sorted({(cell.database, cell.broker) for cell in cells}):
         some = [cell for cell in cells if (cell.database, cell.broker) == (database, broker)]
@@ -76,14 +77,29 @@ def _places(cells: Sequence[Cell]) -> str:
 
 
 def _steps(cells: Sequence[Cell]) -> str:
+    """Somebody was killed, at each step."""
+    rows = _by_worker(cells, lambda step: step if _fault(step) is None else None)
+    return table(("killed", "kills, with the engine", "kills, with Celery's worker", "all promises"), rows)
+
+
+def _faults(cells: Sequence[Cell]) -> str:
+    """Something else happened, wherever somebody was."""
+    rows = _by_worker(cells, _fault)
+    headings = ("happened meanwhile", "with the engine", "with Celery's worker", "all promises")
+    return table(headings, rows) if rows else ""
+
+
+def _by_worker(cells: Sequence[Cell], named: Callable[[str], str | None]) -> list[list[str]]:
+    """Add up what has the same name; None: it does not count here."""
     found: dict[str, Counter[str]] = {}
     for cell in cells:
         worker = "stock" if cell.broker == "rabbitmq" else "engine"
-        for name, step in cell.steps.items():
-            counts = found.setdefault(name, Counter())
-            counts[worker] += step.runs
-            counts["broken"] += step.broken
-    rows = [
+        for key, step in cell.steps.items():
+            if (name := named(key)) is not None:
+                counts = found.setdefault(name, Counter())
+                counts[worker] += step.runs
+                counts["broken"] += step.broken
+    return [
         [
             name,
             *(f"{counts[worker]:,}" if counts[worker] else "" for worker in ("engine", "stock")),
@@ -91,17 +107,25 @@ def _steps(cells: Sequence[Cell]) -> str:
         ]
         for name, counts in sorted(found.items())
     ]
-    return table(("killed", "kills, with the engine", "kills, with Celery's worker", "all promises"), rows)
+
+
+def _fault(step: str) -> str | None:
+    """Return what happened while somebody was at a step like ``relay claimed (broker killed)``."""
+    where, _, fault = step.removesuffix(")").partition(" (")
+    role = where.partition(" ")[0]
+    if fault == STOPPED:
+        return f"the {role} was stopped while it published, and went on later"
+    return f"the {fault.replace(' ', ' was ')}, while a {role} was at work" if fault in OUTAGES else None
 
 
 def _kinds(cells: Sequence[Cell]) -> str:
-    """The others, and what was run where they were."""
+    """The others, and what was run where they were; they meet no other faults."""
     places = {(cell.database, cell.broker) for cell in cells if cell.kind != "celeriac"}
     rows = []
     for kind, name in _KINDS.items():
         some = [cell for cell in cells if cell.kind == kind and (cell.database, cell.broker) in places]
         if some:
-            rows.append([name, _made(some), *_figures(some)])
+            rows.append([name, _made(some), *_figures(some, kills_only=True)])
     return table(("a call is made with", "made", "kills", *_HEADINGS), rows)
 
 
@@ -109,8 +133,9 @@ def _kinds(cells: Sequence[Cell]) -> str:
 _HEADINGS = ("committed", "delivered again", "lost", "orphans", "effect not once", "inversions")
 
 
-def _figures(cells: Iterable[Cell]) -> list[str]:
-    steps = [step for cell in cells for step in cell.steps.values()]
+def _figures(cells: Iterable[Cell], *, kills_only: bool = False) -> list[str]:
+    named = [(name, step) for cell in cells for name, step in cell.steps.items()]
+    steps = [step for name, step in named if not (kills_only and _fault(name))]
 
     def total(of: Callable[[Step], int]) -> str:
         return f"{sum(map(of, steps)):,}"

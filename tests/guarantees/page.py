@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.chaos.campaign import STEPS
+from tests.guarantees.ends import ends_tables
 from tests.guarantees.matrix import matrix_tables
 from tests.guarantees.runs import Chaos, Runs, Setting, Simulation, Soak
 from tests.guarantees.table import table
@@ -15,6 +16,7 @@ __all__ = ["DOCUMENT", "filled_in", "text"]
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "guarantees.md"
 _RUNS = ("<!-- last runs: begin -->", "<!-- last runs: end -->")
 _MATRIX = ("<!-- crash matrix: begin -->", "<!-- crash matrix: end -->")
+_ENDS = ("<!-- ends of pods: begin -->", "<!-- ends of pods: end -->")
 _NOT_YET = "not yet"
 
 #: What befalls whom; which promise it puts to the test; its names in the campaign and in the simulation.
@@ -70,7 +72,10 @@ _FAULTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 
 def filled_in(document: str, runs: Runs) -> str:
     """Return the document with what stands between its markers replaced."""
-    return _replaced(_replaced(document, _RUNS, text(runs)), _MATRIX, matrix_tables(runs.matrix))
+    parts = {_RUNS: text(runs), _MATRIX: matrix_tables(runs.matrix), _ENDS: ends_tables(runs.ends)}
+    for markers, figures in parts.items():
+        document = _replaced(document, markers, figures)
+    return document
 
 
 def _replaced(document: str, markers: tuple[str, str], figures: str) -> str:

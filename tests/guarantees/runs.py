@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from tests.guarantees.ends import Ends
 from tests.guarantees.matrix import Matrix
 from tests.soak.trend import Finding
 
@@ -94,6 +95,7 @@ class Runs(msgspec.Struct):
     soak: dict[str, Soak | None]
     simulation: Simulation | None
     matrix: Matrix | None
+    ends: Ends | None
 
     @classmethod
     def read(cls, folder: Path = RESULTS) -> Runs:
@@ -109,6 +111,7 @@ class Runs(msgspec.Struct):
             },
             _read(folder / "simulation.json", Simulation),
             _read(folder / "crash-matrix.json", Matrix),
+            _read(folder / "terminations.json", Ends),
         )
 
 

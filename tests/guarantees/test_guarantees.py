@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.tripwires import FAULTS
+from tests.guarantees.ends import ends_tables
 from tests.guarantees.matrix import matrix_tables
 from tests.guarantees.page import DOCUMENT, filled_in, text
 from tests.guarantees.runs import RESULTS, Runs
@@ -86,8 +87,31 @@ def test_the_crash_matrix_adds_its_seeds_up_and_shows_what_was_broken(folder: Pa
     assert "| PostgreSQL | RabbitMQ | 2026-11-23, commit abc | 1, 2 | 7 | 6 | 0 | 0 | 0 | 0 | 0 |" in page
     assert "| relay claimed |  | 7 | kept |" in page
     assert "| `.delay()` in the transaction | 2026-11-23, commit abc | 9 | 0 | 0 | 2 | 0 | 0 | 0 |" in page
+    fault = cell(runs=2) | {"seed": 3}
+    fault["steps"] = {f"relay {name} (broker killed)": fault["steps"]["relay claimed"] for name in ("a", "b")}
+    file.write_text(json.dumps({"cells": [*cells, fault]}))
+    page = matrix_tables(Runs.read(folder).matrix)
+    assert "| the broker was killed, while a relay was at work |  | 4 | kept |" in page
+    assert "| relay claimed |  | 7 | kept |" in page
     file.write_text(json.dumps({"cells": [cell(runs=3, not_once=1)]}))
     assert "| relay claimed |  | 3 | **broken** |" in matrix_tables(Runs.read(folder).matrix)
+
+
+def test_the_ends_of_pods_are_told_by_kind_with_what_was_broken(folder: Path) -> None:
+    assert "not yet" in ends_tables(Runs.read(folder).ends)
+    shutil.copy(RESULTS / "terminations.json", folder)
+    verdict = {
+        "accepted": 7,
+        "done": 5,
+        "lost": ["late-1"],
+        "repeated": [],
+        "run_again": [],
+        "buried": ["early-2"],
+    }
+    change(folder / "terminations.json", verdict=verdict)
+    page = ends_tables(Runs.read(folder).ends)
+    assert "| 7 | 1 | 0 | 0 | 1 |" in page
+    assert "as the manifest says" in page
 
 
 def test_a_document_without_markers_is_refused() -> None:

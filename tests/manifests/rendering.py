@@ -25,6 +25,8 @@ APPS = {
     "media": ("tests.manifests.apps.media", ROOT),
     "logistics": ("logistics", ROOT / "examples" / "logistics"),
 }
+#: Besides these, an app whose commands are really run.
+STARTED = {"started": ("tests.manifests.apps.started", ROOT)}
 _TELL = """
 import sys, msgspec
 from celeriac.bridge.find_app import find_app
@@ -37,7 +39,7 @@ sys.stdout.buffer.write(msgspec.json.encode([describe(app, sys.argv[1]), pools_o
 @functools.cache
 def described(name: str) -> tuple[Application, Mapping[str, Pool]]:
     """What an app tells of itself, read in a process of its own."""
-    module, folder = APPS[name]
+    module, folder = (APPS | STARTED)[name]
     told = subprocess.run(
         [sys.executable, "-c", _TELL, module],
         cwd=folder,

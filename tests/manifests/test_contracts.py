@@ -165,7 +165,10 @@ def test_every_pod_has_as_few_rights_as_it_can_do_with() -> None:
     with_token = [pod["serviceAccountName"] for pod in templates if pod["automountServiceAccountToken"]]
     assert with_token == ["celery-scaler"]
     rules = find(rendering, "Role", "celery-scaler")["rules"]
-    assert {rule["resources"][0] for rule in rules} == {"pods", "leases"}
+    assert {rule["resources"][0]: rule["verbs"] for rule in rules} == {
+        "pods": ["get", "list", "watch", "patch"],
+        "deployments/scale": ["get"],
+    }
     assert "*" not in str(rules)
 
 
@@ -182,3 +185,47 @@ def test_every_pod_is_selected_by_just_its_own_controller_and_by_the_network_pol
             if other["spec"]["selector"]["matchLabels"].items() <= labels.items()
         ]
         assert matching == [one["metadata"]["name"]]
+
+
+def test_the_exporter_leaves_tasks_and_workers_to_the_workers_own_ports() -> None:
+    for app, port in (("plain", "9540"), ("media", "9100")):
+        runner = worker_of(find(rendered(app), "Deployment", "celery-exporter"))
+        assert [*runner["command"], *runner["args"]] == [
+            *("celeriac", "metrics", "--port", port, "--host", "0.0.0.0", "--queues-only")
+        ]
+
+
+def test_prometheus_finds_the_scalers_numbers_and_may_ask_for_them() -> None:
+    rendering = rendered("media")
+    runner = worker_of(find(rendering, "Deployment", "celery-scaler"))
+    assert [*runner["command"], *runner["args"]] == [
+        *("celeriac", "scale", "serve", "--host", "0.0.0.0", "--grpc-port", "6000", "--port", "8080"),
+        *("--state", "/tmp/scaler"),
+    ]
+    assert runner["livenessProbe"]["httpGet"] == {"path": "/live", "port": "http"}
+    assert runner["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"}
+    ports = {entry["name"]: entry["containerPort"] for entry in runner["ports"]}
+    monitor = find(rendering, "PodMonitor", "celery")["spec"]["podMetricsEndpoints"]
+    assert [ports.get(endpoint["port"]) for endpoint in monitor] == [None, 8080]
+    peers = find(rendering, "NetworkPolicy", "celery-scaler")["spec"]["ingress"]
+    allowed = {
+        (peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], entry["port"])
+        for rule in peers
+        for peer in rule["from"]
+        for entry in rule["ports"]
+    }
+    assert allowed == {("keda", 6000), ("keda", 8080), ("monitoring", 8080)}
+
+
+def test_a_worker_of_celerys_own_is_not_asked_on_a_port_it_does_not_have() -> None:
+    app = Application(name="proj", cluster=ClusterSettings(k8s_image="proj/celery:1.8.0"))
+    pools = {"green": Pool(pool="gevent", longest=60), "cpu": Pool(longest=60)}
+    rendering = render(app, pools, OLDEST)
+    green, cpu = (worker_of(find(rendering, "Deployment", f"celery-{name}")) for name in pools)
+    assert not {"startupProbe", "livenessProbe", "readinessProbe", "ports"} & green.keys()
+    assert "metrics_port" not in str(green["args"])
+    assert "livenessProbe" in cpu
+    assert [text for text in rendering.warnings if "pool 'green': its workers are Celery's own" in text]
+    foreign = Application(name="proj", cluster=app.cluster, stock_reason="its broker is another")
+    kinds = {one["metadata"]["name"] for one in render(foreign, {"cpu": Pool(longest=60)}, OLDEST).objects}
+    assert "celery-exporter" not in kinds

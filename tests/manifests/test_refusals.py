@@ -80,6 +80,8 @@ def test_a_stock_worker_needs_a_visibility_timeout_beyond_the_grace() -> None:
     ):
         rendering(stock)
     assert rendering(msgspec.structs.replace(stock, redelivers_after=126.0))
+    with pytest.raises(ConfigurationError, match="nothing here can count its queues, as its broker is not"):
+        rendering(msgspec.structs.replace(stock, redelivers_after=None), autoscale="keda-push")
     # The engine renews its leases; gevent is Celery's own.
     ours = msgspec.structs.replace(APP, redelivers_after=30.0)
     assert rendering(ours)

@@ -20,7 +20,7 @@ __all__ = ["ALLOWED_INSIDE_FUNCTIONS", "RULES", "Rule", "Violation"]
 #: Arrows run from a floor to any floor below it, never up and never along it.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
-    frozenset({"check", "compare", "dead", "demo", "k8s", "testing", "bridge"}),
+    frozenset({"check", "compare", "dead", "demo", "k8s", "scaler", "testing", "bridge"}),
     frozenset({"django", "bus", "limits", "routing", "deploy", "observe"}),
     frozenset({"brokers", "executors", "engine"}),
     frozenset({"core"}),
@@ -34,6 +34,7 @@ ONLY = {
     "dead": {"core", "bridge"},
     "deploy": {"core"},
     "k8s": {"core", "bridge", "deploy"},
+    "scaler": {"core", "bridge", "deploy", "observe"},
     "demo": {"core", "brokers", "bridge", PACKAGE},
 }
 #: Rooms that may use the public names of the package itself, as an application does.

@@ -32,6 +32,7 @@ from celeriac.bridge.unique_calls import UniqueCalls
 from celeriac.bridge.wrapped import sending_is_wrapped
 from celeriac.brokers.connect import scheme_of
 from celeriac.core.layer import Layer
+from celeriac.core.watch import Backlogs
 
 __all__ = ["Celery"]
 
@@ -65,6 +66,11 @@ class Celery(celery.Celery):
     def Worker(self) -> Any:  # noqa: N802 - Celery's name
         """The worker that ``celery worker`` starts."""
         return self.subclass_with_self("celeriac.bridge.worker:Worker", name="Worker")
+
+    @cached_property
+    def Beat(self) -> Any:  # noqa: N802 - Celery's name
+        """The program that ``celery beat`` starts."""
+        return self.subclass_with_self("celeriac.bridge.beat_program:Beat", name="Beat")
 
     @cached_property
     def GroupResult(self) -> Any:  # noqa: N802 - Celery's name
@@ -116,6 +122,11 @@ class Celery(celery.Celery):
     def departures(self) -> Departures | None:
         """What keeps messages for the commit of a transaction; None: they are sent at once."""
         return None if self.framework is None else self.framework.departures
+
+    @property
+    def outbox_backlogs(self) -> Backlogs | None:
+        """What measures the outboxes of the project; None if it has none."""
+        return None if self.framework is None else self.framework.backlogs
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         if self.places.concern(name, options):

@@ -10,6 +10,8 @@ from billiard.util import set_pdeathsig
 from celery import signals
 from celery.worker.components import Beat
 
+from celeriac.bridge.beat_report import report_beat
+
 __all__ = ["BeatStep"]
 
 
@@ -23,11 +25,12 @@ class BeatStep(Beat):
     def start(self, parent: Any) -> Any:
         worker = os.getpid()
 
-        def end_with_the_worker(**_: Any) -> None:
+        def end_with_the_worker(sender: Any, **_: Any) -> None:
             """Called in beat's own process."""
             set_pdeathsig(signal.SIGTERM)
             if os.getppid() != worker:  # it had died before
                 os.kill(os.getpid(), signal.SIGTERM)
+            report_beat(sender)
 
         signals.beat_embedded_init.connect(end_with_the_worker, weak=False)
         return super().start(parent)

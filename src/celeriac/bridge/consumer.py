@@ -20,6 +20,9 @@ __all__ = ["EngineConsumer"]
 logger = get_logger("celeriac.control")
 
 _RETRY_EVERY = 1.0
+#: For answers: one try on a connection that is not stale. Kombu's own would wait for the broker, leases
+#: would not be renewed meanwhile, and whoever has asked asks again.
+_ONE_TRY = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 
 class EngineConsumer:
@@ -41,6 +44,7 @@ class EngineConsumer:
         self.event_dispatcher = worker.heart.dispatcher
         self.pidbox = Pidbox(self)
         self.pidbox.node.handlers = engine_handlers()
+        self.pidbox.node.reply = self._reply
         self._listens = bool(self.app.conf.worker_enable_remote_control)
         self._retry_at = 0.0
         self._pulse = Pulse()
@@ -128,6 +132,18 @@ class EngineConsumer:
 
     def _update_prefetch_count(self, _change: int) -> None:
         """Do nothing: a shard claims what it can run at once."""
+
+    def _reply(self, answer: Any, exchange: str, routing_key: str, ticket: str, **_: Any) -> None:
+        node = self.pidbox.node
+        node.mailbox._publish_reply(
+            answer,
+            exchange,
+            routing_key,
+            ticket,
+            channel=node.channel,
+            serializer=node.mailbox.serializer,
+            retry_policy=_ONE_TRY,
+        )
 
     def _queues(self) -> list[Any]:
         return list(self.app.amqp.queues.consume_from.values())

@@ -43,6 +43,7 @@ class CountedEvents(TaskEvents):
         self._tally.started(
             job.queue,
             job.name,
+            len(job.payload),
             redelivered=job.request["delivery_info"]["redelivered"],
             waited=None if sent is None else job.started_at - max(sent, due or 0.0),
             late=None if due is None else job.started_at - due,

@@ -32,12 +32,17 @@ _REASONS = (
 )
 
 
+_LEAST_ROWS = 256
+
+
 class Counting:
     """The memory of all processes; a shard that replaces another counts on in that of its name."""
 
-    def __init__(self, health: Health) -> None:
-        """``health`` is told whether the broker answers."""
+    def __init__(self, health: Health, tasks: int) -> None:
+        """``health`` is told whether the broker answers; so many tasks are to be shown by name."""
         self._health = health
+        #: A task has a row for each queue that it comes from, and few come from more than one.
+        self._rows = max(2 * tasks, _LEAST_ROWS)
         self._pages: dict[str, Page] = {}
 
     def follow(self, events: Events) -> None:
@@ -67,7 +72,7 @@ class Counting:
 
     def _page(self, process: str) -> Page:
         if process not in self._pages:
-            self._pages[process] = Page()
+            self._pages[process] = Page(self._rows)
         return self._pages[process]
 
 

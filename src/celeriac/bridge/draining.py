@@ -13,6 +13,8 @@ __all__ = ["Draining"]
 
 #: Seconds that a worker gets for an answer.
 _PATIENCE = 2.0
+#: A broker that is away is asked twice: whoever is told to end soon is not to wait for it.
+_RECONNECT = {"max_retries": 1, "interval_start": 0.2}
 #: Seconds between two questions: first and, doubled each time, at last.
 _FIRST_PAUSE, _LAST_PAUSE = 0.25, 5.0
 #: A task tells of itself a moment after it has started: one look that finds nothing is not enough.
@@ -61,10 +63,10 @@ class Draining:
         return False
 
     def _ask(self, command: str, **arguments: Any) -> Any:
-        try:
-            replies = self._app.control.broadcast(
-                command, arguments, destination=[self._node], reply=True, timeout=_PATIENCE, limit=1
-            )
-        except (KombuError, OSError, *self._app.connection_for_read().connection_errors) as error:
-            raise BrokerUnavailable(str(error)) from None
+        with self._app.connection_for_write(transport_options=_RECONNECT) as connection:
+            options: Any = {"destination": [self._node], "reply": True, "timeout": _PATIENCE, "limit": 1}
+            try:
+                replies = self._app.control.broadcast(command, arguments, connection=connection, **options)
+            except (KombuError, OSError, *connection.connection_errors) as error:
+                raise BrokerUnavailable(str(error)) from None
         return replies[0].get(self._node) if replies else None

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from billiard.util import get_pdeathsig
 from celery import bootsteps, signals
@@ -21,7 +21,6 @@ from celeriac.bridge.consumer import EngineConsumer
 from celeriac.bridge.executor import CeleryExecutor
 from celeriac.bridge.heart import Heart
 from celeriac.bridge.limits import worker_limits
-from celeriac.bridge.metrics import WorkerMetrics
 from celeriac.bridge.mingle import Mingle
 from celeriac.bridge.orders import Orders
 from celeriac.bridge.pool import EnginePool
@@ -42,6 +41,9 @@ from celeriac.engine.notices import AnyNotice, Queues, RateLimit, Revoked
 from celeriac.engine.shard import ShardSpec
 from celeriac.engine.solo import Solo
 from celeriac.engine.supervisor import Supervisor, new_spec
+
+if TYPE_CHECKING:
+    from celeriac.bridge.metrics import WorkerMetrics
 
 __all__ = ["ConcurrentEngine", "EngineStep", "PreforkEngine", "SoloEngine"]
 
@@ -70,7 +72,7 @@ class _Engine:
         self.metrics: WorkerMetrics | None = worker.metrics
         counting = None if self.metrics is None else self.metrics.attend(self, connect)
         self.shared = Shared(
-            self.orders, self.totals, worker_limits(worker), worker.pool_name, connect, counting
+            self.orders, self.totals, worker_limits(worker), worker.pool_name, connect, connect(), counting
         )
         self.recorder = self._recorder()
 
@@ -159,6 +161,7 @@ class PreforkEngine(_Engine):
         return Supervisor(self.broker, self.settings, self.events, count=concurrency, **options)
 
     def start(self) -> None:
+        self.supervisor.tick()
         _make_ready_to_fork()
         self.supervisor.start()
 
@@ -314,8 +317,10 @@ class EngineStep(bootsteps.StartStopStep):
         worker.consumer.poll(0)
         if not worker.options.get("without_mingle"):
             worker.mingle.start()
-        worker.engine.start()
         worker.heart.start()
+        worker.mingle.poll()
+        worker.consumer.poll(0)
+        worker.engine.start()
         if worker.metrics is not None:
             worker.metrics.start()
         worker.ready_callback(worker.consumer)

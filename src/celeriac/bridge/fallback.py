@@ -10,19 +10,29 @@ from celery.utils.imports import symbol_by_name
 from celeriac.bridge.configuration import single_url
 from celeriac.bridge.pools import POOLS, pool_name
 
-__all__ = ["reason_for_stock_worker"]
+__all__ = ["reason_for_stock_app", "reason_for_stock_worker"]
 
 
 def reason_for_stock_worker(worker: Any) -> str | None:
     """Return why this worker must be Celery's own, or None if the engine runs it."""
-    conf = worker.app.conf
-    url = single_url(conf.broker_read_url)
-    if url is None or not worker.app.owns_transport(url):
-        return "its broker is one that Celeriac has no engine for"
+    if reason := _unsupported_broker(worker.app):
+        return reason
     pool = pool_name(worker.pool_cls)
     if pool not in POOLS.values():
         return f"the pool {pool.rpartition('.')[2]!r} is not one of {', '.join(POOLS.values())}"
-    return _unsupported_option(worker) or _unsupported_steps(worker) or _unsupported_task(worker)
+    return _unsupported_option(worker) or _unsupported_steps(worker.app) or _unsupported_task(worker.app)
+
+
+def reason_for_stock_app(app: Any) -> str | None:
+    """Return why any worker of the app must be Celery's own, whatever its options; None if none must."""
+    return _unsupported_broker(app) or _unsupported_steps(app) or _unsupported_task(app)
+
+
+def _unsupported_broker(app: Any) -> str | None:
+    url = single_url(app.conf.broker_read_url)
+    if url is None or not app.owns_transport(url):
+        return "its broker is one that Celeriac has no engine for"
+    return None
 
 
 def _unsupported_option(worker: Any) -> str | None:
@@ -42,14 +52,14 @@ def _unsupported_option(worker: Any) -> str | None:
     return None
 
 
-def _unsupported_steps(worker: Any) -> str | None:
-    steps = worker.app.steps["consumer"]
+def _unsupported_steps(app: Any) -> str | None:
+    steps = app.steps["consumer"]
     return f"the app adds consumer steps ({len(steps)})" if steps else None
 
 
-def _unsupported_task(worker: Any) -> str | None:
+def _unsupported_task(app: Any) -> str | None:
     """A task that comes with parts of Celery's worker of its own, as ``celery_batches.Batches`` does."""
-    for task in worker.app.tasks.values():
+    for task in app.tasks.values():
         for part in ("Strategy", "Request"):
             if symbol_by_name(getattr(task, part)) != symbol_by_name(getattr(Task, part)):
                 return f"the task {task.name!r} has a {part} of its own"

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from celeriac.bridge.outgoing import Departures
 from celeriac.core.errors import ConfigurationError
+from celeriac.core.watch import Backlogs
 
 __all__ = ["Framework", "equip", "imply", "options_with_implied"]
 
@@ -21,6 +22,11 @@ class Framework(Protocol):
     @property
     def departures(self) -> Departures | None:
         """What keeps messages for the commit of a transaction; None if nothing does."""
+        ...
+
+    @property
+    def backlogs(self) -> Backlogs | None:
+        """What measures the outboxes of the project, once it is set up; None if it has none."""
         ...
 
     def implied_options(self, cls: type[Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import Any
 
 from celery.utils.log import get_logger
 
-from celeriac.bridge.configuration import read_settings
 from celeriac.bridge.counting import Counting
 from celeriac.bridge.letters import envelope_of, tell
 from celeriac.bridge.tags import sent_at
@@ -30,7 +29,7 @@ from celeriac.observe.prometheus import prometheus_client
 from celeriac.observe.report import KEEP_FOR, POST_EVERY, WorkerReport, write_report
 from celeriac.observe.server import Answer, MetricsServer
 
-__all__ = ["WorkerMetrics", "message_sent_at", "worker_metrics"]
+__all__ = ["WorkerMetrics", "message_sent_at"]
 
 logger = get_logger("celeriac.metrics")
 
@@ -38,25 +37,15 @@ logger = get_logger("celeriac.metrics")
 _BEAT_EVERY = 0.5
 
 
-def worker_metrics(worker: Any) -> WorkerMetrics | None:
-    """Return the metrics that the worker's settings ask for, with the port taken already; None for none.
-
-    Raises :class:`ConfigurationError` if it is somebody else's, and MissingExtra.
-    """
-    settings = read_settings(worker.app)
-    if settings.metrics_port is None and not settings.metrics_share:
-        return None
-    return WorkerMetrics(worker, settings)
-
-
 class WorkerMetrics:
     """``attend`` before shards are forked, ``start`` once they are, ``tick`` often, ``close`` at the end."""
 
     def __init__(self, worker: Any, settings: Settings) -> None:
+        """Take the port; raises :class:`ConfigurationError` if it is somebody else's, and MissingExtra."""
         self.health = Health(beats=worker.pool_name != "solo")
         self._worker = worker
         self._settings = settings
-        self._counting = Counting(self.health)
+        self._counting = Counting(self.health, settings.metrics_max_tasks)
         self._engine: Any = None
         self._brokers: list[Broker] = []
         self._tick_at = 0.0
@@ -85,6 +74,7 @@ class WorkerMetrics:
             queues=self._queues,
             sent_at=partial(message_sent_at, self._worker.app.due_time),
             worker=self.report,
+            backlogs=getattr(self._worker.app, "outbox_backlogs", None) if settings.metrics_queues else None,
         )
         exposition = Exposition(
             sources, max_tasks=settings.metrics_max_tasks, compatible=settings.metrics_compatible

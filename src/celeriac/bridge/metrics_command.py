@@ -71,6 +71,8 @@ def _serve(
 ) -> None:
     prometheus_client()
     settings = read_settings(app)
+    if getattr(app, "framework", None) is not None:
+        app.loader.import_default_modules()  # which sets Django up, as it does in a worker
     counts = EventCounts()
     watched = tuple(dict.fromkeys((*app.amqp.queues, *queues)))
     with closing(broker_of(app)) as broker:

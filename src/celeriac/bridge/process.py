@@ -53,6 +53,8 @@ class Shared(msgspec.Struct, frozen=True):
     pool: str
     #: Returns a new connection to the broker each time it is called.
     connect: Callable[[], Broker]
+    #: Made before the fork and never used in that process; to make it takes pages that then stay shared.
+    unused_broker: Broker
     #: Where the shards count what they do; None: they do not.
     counting: Counting | None = None
 
@@ -74,7 +76,7 @@ def run_shard(app: Any, hostname: str, settings: Settings, spec: ShardSpec, shar
             if shared.pool in _CONCURRENT:
                 shard: Shard = _concurrent_shard(app, hostname, settings, spec, shared, left_open)
             else:
-                broker = left_open.enter_context(closing(shared.connect()))
+                broker = left_open.enter_context(closing(shared.unused_broker))
                 shard = make_shard(app, hostname, broker, settings, spec, shared)
             _run(shard, spec)
     finally:

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from celery import bootsteps, platforms, signals
@@ -21,12 +21,15 @@ from celery.worker.worker import WorkController
 from celeriac.bridge.configuration import check_broker, read_settings
 from celeriac.bridge.fallback import reason_for_stock_worker
 from celeriac.bridge.green_pools import refuse_async_tasks
-from celeriac.bridge.metrics import WorkerMetrics, worker_metrics
 from celeriac.bridge.pools import ASYNCIO, chosen_pool, pool_name
 from celeriac.bridge.queue_weights import parse_queues
 from celeriac.bridge.soft_shutdown import SoftShutdown
 from celeriac.bridge.time_outs import time_outs
+from celeriac.bridge.wanted_metrics import wanted_metrics
 from celeriac.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from celeriac.bridge.metrics import WorkerMetrics
 
 __all__ = ["Worker"]
 
@@ -104,7 +107,7 @@ class Worker(StockWorker):
         try:
             self.app.limits.check()
             if self.stock_reason is None:
-                self.metrics = worker_metrics(self)
+                self.metrics = wanted_metrics(self)
         except ConfigurationError as error:
             raise _UsageError(str(error)) from None
         if self.stock_reason is None:

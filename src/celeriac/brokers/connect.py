@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
-from celeriac.brokers.redis import RedisBroker
-from celeriac.brokers.sqlite import SqliteBroker
 from celeriac.core.broker import Broker
 from celeriac.core.errors import ConfigurationError, did_you_mean
 
@@ -20,6 +19,8 @@ __all__ = ["SCHEMES", "SqliteAddress", "open_broker", "parse_sqlite_url", "schem
 #: URL schemes of brokers that several processes can share.
 SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "sqlite")
 
+#: Where the brokers are: a worker imports the one it uses, as all its processes hold what it imports.
+_REDIS, _SQLITE = "celeriac.brokers.redis:RedisBroker", "celeriac.brokers.sqlite:SqliteBroker"
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
 
 
@@ -52,9 +53,11 @@ def _open(url: str, options: Mapping[str, Any]) -> Broker:
     if scheme == "sqlite":
         address = parse_sqlite_url(url)
         _check_folder(address.path)
-        return SqliteBroker(address.path, synchronous=address.synchronous)
+        on_file: Broker = resolve_name(_SQLITE)(address.path, synchronous=address.synchronous)
+        return on_file
     if scheme in SCHEMES:
-        return RedisBroker.from_options(url, options)
+        on_server: Broker = resolve_name(_REDIS).from_options(url, options)
+        return on_server
     raise ConfigurationError(
         f"broker URL {url!r} has no known scheme{did_you_mean(scheme, SCHEMES)} (known: {', '.join(SCHEMES)})"
     )

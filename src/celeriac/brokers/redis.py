@@ -28,6 +28,7 @@ from celeriac.core.broker import Features, Promoted, QueueStats
 from celeriac.core.errors import BrokerUnavailable
 from celeriac.core.lease import Claimed, DeadLetter, Eviction, Lease, Reaped, Scheduled
 from celeriac.core.message import Message
+from celeriac.core.watch import Memory
 
 __all__ = ["RedisBroker", "drop_delayed"]
 
@@ -199,6 +200,10 @@ class RedisBroker:
             for source, raw in zip(sources, raws, strict=True)
             if raw is not None
         ]
+
+    def memory(self) -> Memory:
+        with translated():
+            return self._board.memory()
 
     def post(self, name: str, text: bytes, keep_for: float) -> None:
         with translated():

@@ -1,9 +1,11 @@
-"""What workers tell of themselves, in Redis."""
+"""What workers tell of themselves, in Redis, and what Redis tells of itself."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+from celeriac.core.watch import Memory
 
 __all__ = ["RedisBoard"]
 
@@ -37,6 +39,15 @@ class RedisBoard:
             return {}
         texts = self._client.mget([f"{self._text}{name}" for name in names])
         return {name: text for name, text in zip(names, texts, strict=True) if text is not None}
+
+    def memory(self) -> Memory:
+        """Return what the server takes of its machine's memory."""
+        numbers = {**self._client.info("memory"), **self._client.info("stats")}
+        return Memory(
+            used_bytes=int(numbers["used_memory"]),
+            most_bytes=int(numbers.get("maxmemory") or 0) or None,
+            evicted_keys=int(numbers.get("evicted_keys") or 0),
+        )
 
     def _now(self) -> float:
         """The server's clock, the only one that all nodes share."""

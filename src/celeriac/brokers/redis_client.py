@@ -19,6 +19,10 @@ except ImportError as error:  # pragma: no cover - shown by the test of the bare
     _missing: ImportError | None = error
 else:
     _missing = None
+try:
+    from redis.driver_info import DriverInfo
+except ImportError:  # redis-py before 7.2 reads its own version once
+    DriverInfo = None  # type: ignore[assignment, misc]
 
 __all__ = [
     "PATIENCE",
@@ -64,6 +68,8 @@ def open_client(
     kwargs = {"socket_connect_timeout": CONNECT_PATIENCE, "socket_timeout": PATIENCE, **connection}
     # By itself redis-py would send a claim twice behind our back.
     kwargs["retry"] = Retry(NoBackoff(), retries)
+    if DriverInfo is not None:  # or each new connection would parse the metadata of its package
+        kwargs["driver_info"] = DriverInfo()
     try:
         if url.startswith("sentinel://"):
             return _sentinel_client(url, kwargs, options)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+import msgspec
+
 from celeriac.core.message import Message
 
-__all__ = ["Backlog", "Backlogs", "Watchable"]
+__all__ = ["Backlog", "Backlogs", "InMemory", "Memory", "Watchable"]
 
 
 @runtime_checkable
@@ -24,6 +26,25 @@ class Watchable(Protocol):
 
     def posted(self) -> Mapping[str, bytes]:
         """Return what has been posted and not run out, by name."""
+        ...
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """What a broker's server takes of its machine's memory."""
+
+    used_bytes: int
+    #: None: as much as there is.
+    most_bytes: int | None = None
+    #: Keys that the server has thrown away for want of memory, since it was started.
+    evicted_keys: int = 0
+
+
+@runtime_checkable
+class InMemory(Protocol):
+    """A broker whose server keeps all messages in memory."""
+
+    def memory(self) -> Memory:
+        """Return how much it takes; raise BrokerError if it does not say."""
         ...
 
 

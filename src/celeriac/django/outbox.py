@@ -10,6 +10,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from celeriac.core.errors import ConfigurationError
 from celeriac.core.outbox import Outgoing, Told
+from celeriac.django import postgres_insert
 from celeriac.django.claims import moment
 from celeriac.django.fast_path import FastPath
 from celeriac.django.fetching import fetch_all
@@ -62,6 +63,8 @@ class TransactionalOutbox:
     def _insert(self, connection: Any, outgoing: Sequence[Outgoing]) -> list[int]:
         """Write the rows with as few statements as tell their ids; return these."""
         statements = self._tables.on(connection.alias)
+        if postgres_insert.can_insert(connection):
+            return postgres_insert.insert(connection, statements, outgoing)
         now, held_until = moment(connection), self._fast_path.held_until(connection)
         rows = [_values(connection, one, now, held_until) for one in outgoing]
         if statements.returns_ids:

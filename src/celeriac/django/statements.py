@@ -48,10 +48,24 @@ class Statements:
         #: How many rows one insert may have.
         self.most_rows = min(500, (features.max_query_params or 65_535) // len(WRITTEN))
         self._insert_one = self._insert(1)
+        self._insert_one_message = self._insert_numbered(1)
 
     def insert(self, rows: int) -> str:
         """Return the insert of so many rows."""
         return self._insert_one if rows == 1 else self._insert(rows)
+
+    def insert_message(self, rows: int) -> bytes:
+        """Return the insert of so many rows that nobody holds, as PostgreSQL numbers its parameters."""
+        return self._insert_one_message if rows == 1 else self._insert_numbered(rows)
+
+    def _insert_numbered(self, rows: int) -> bytes:
+        width, untried = len(MESSAGE), ", ".join(_UNTRIED.values())
+        starts = range(1, rows * width + 1, width)
+        marks = [", ".join(f"${number}" for number in range(start, start + width)) for start in starts]
+        return (
+            f"INSERT INTO {self.table} ({self._names((*MESSAGE, *_UNTRIED))}) "  # noqa: S608
+            f"VALUES {', '.join(f'({row}, {untried})' for row in marks)} RETURNING {self._quote('id')}"
+        ).encode()
 
     def _insert(self, rows: int) -> str:
         row = f"({self._marks(len(WRITTEN))}, {', '.join(_UNTRIED.values())})"

@@ -11,6 +11,7 @@ import msgspec
 
 from celeriac.bridge import deployment
 from celeriac.bridge.configuration import named_settings, read_settings, single_url
+from celeriac.bridge.fallback import reason_for_stock_app
 from celeriac.core.errors import ConfigurationError
 from celeriac.deploy.manifests.application import PREFIX, Application, ClusterSettings, QueueWork
 from celeriac.deploy.manifests.pools import Pool, read_pools
@@ -40,7 +41,7 @@ def describe(app: Any, name: str, image: str | None = None) -> Application:
         work=_work(app),
         server_ports=tuple(deployment.server_ports(app)) or (6379,),
         broker_is_local=own is not None and not urlsplit(own.partition(";")[0]).hostname,
-        stock_reason=None if own is not None else "its broker is one that Celeriac has no engine for",
+        stock_reason=reason_for_stock_app(app),
         redelivers_after=deployment.redelivers_after(app),
         lease_seconds=read_settings(app).engine_lease_seconds,
         soft_shutdown=float(app.conf.get("worker_soft_shutdown_timeout") or 0),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from celeriac.brokers.connect import parse_sqlite_url, scheme_of
 from celeriac.core.errors import ConfigurationError
 from celeriac.limits.memory_store import MemoryStore
 from celeriac.limits.redis_store import RedisStore
-from celeriac.limits.sqlite_store import SqliteStore
 from celeriac.limits.store import LimitStore
 
 __all__ = ["has_store", "open_store"]
@@ -37,7 +37,10 @@ def has_store(url: str) -> bool:
 
 def _open_sqlite(url: str, _options: Mapping[str, Any]) -> LimitStore:
     address = parse_sqlite_url(url)
-    return SqliteStore(address.path.with_name(f"{address.path.name}.limits"))
+    # Imported where it is used: SQLite takes a megabyte that a worker on another store has no use for.
+    kind = resolve_name("celeriac.limits.sqlite_store:SqliteStore")
+    store: LimitStore = kind(address.path.with_name(f"{address.path.name}.limits"))
+    return store
 
 
 def _open_memory(_url: str, _options: Mapping[str, Any]) -> LimitStore:

@@ -88,6 +88,7 @@ _ROWS: Final[dict[str, tuple[_Panel, ...]]] = {
         _Panel("Run time", "s", _quantiles("celeriac_task_duration_seconds", "task")),
         _Panel("Wait in the queue", "s", _quantiles("celeriac_task_queue_wait_seconds", "queue")),
         _Panel("Late after due", "s", _quantiles("celeriac_schedule_lateness_seconds", "queue")),
+        _Panel("Size of messages", "bytes", _quantiles("celeriac_task_payload_bytes", "queue")),
     ),
     "Workers": (
         _Panel("Workers", "short", {"workers": "sum(max by (worker) (celeriac_worker_up))"}, "stat"),
@@ -111,6 +112,31 @@ _ROWS: Final[dict[str, tuple[_Panel, ...]]] = {
             "Outbox",
             "s",
             {"{{ database }}": "max by (database) (celeriac_outbox_oldest_age_seconds)"},
+        ),
+        _Panel(
+            "Beat: late after due",
+            "s",
+            {
+                f"p{percent}": f"histogram_quantile({percent / 100},"
+                " sum by (le) (rate(celeriac_beat_lateness_seconds_bucket[$__rate_interval])))"
+                for percent in (50, 95, 99)
+            },
+        ),
+        _Panel(
+            "Beat: time since its last look",
+            "s",
+            {
+                "{{ beat }}": "celeriac_beat_tick_age_seconds",
+                "at most": "max(celeriac_beat_max_interval_seconds)",
+            },
+        ),
+        _Panel(
+            "Memory of the broker",
+            "bytes",
+            {
+                "taken": "max(celeriac_broker_memory_bytes)",
+                "at most": "max(celeriac_broker_memory_max_bytes)",
+            },
         ),
         _Panel("Broker answers in", "s", {"{{ instance }}": "celeriac_broker_ping_seconds"}),
         _Panel("Broker there", "short", {"{{ instance }}": "celeriac_broker_up"}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from celeriac.observe.families import add_times
+from celeriac.observe.families import add_histogram
 from celeriac.observe.prometheus import Family
 from celeriac.observe.queues import QueueNow
 from celeriac.observe.report import WorkerReport
@@ -37,6 +37,7 @@ def exporter_families(
         for name in ("sent", "received", "started", "failed", *_COUNTED)
     }
     runtime = Family("celery_task_runtime", "Histogram of task runtime measurements.", "histogram")
+    waited = Family("celery_task_queue_wait_time", "Time from sent to started.", "histogram")
     up = Family("celery_worker_up", "Indicates if a worker has recently sent a heartbeat.", "gauge")
     active = Family("celery_worker_tasks_active", "Tasks the worker is processing.", "gauge")
     for report in workers:
@@ -46,11 +47,12 @@ def exporter_families(
         for (queue, task), one in report.counts.tasks.items():
             labels = {"name": task, "hostname": host, "queue_name": queue}
             _add_exporters(about, one, labels)
-            add_times(runtime, one.succeeded_in, **labels)
+            add_histogram(runtime, one.succeeded_in, **labels)
+            add_histogram(waited, one.waited, **labels)
         _add_failures(about["failed"], report, host)
     for hostname in missing:
         up.add(0, hostname=_host(hostname))
-    yield from (*about.values(), runtime, up, active)
+    yield from (*about.values(), runtime, waited, up, active)
     yield from _exporters_queues(queues)
 
 
@@ -107,7 +109,7 @@ def flower_families(workers: Iterable[WorkerReport], missing: Iterable[str] = ()
             for kind, count in counted.items():
                 if count:
                     events.add(count, worker=worker, type=kind, task=task)
-            add_times(runtime, one.succeeded_in, worker=worker, task=task)
+            add_histogram(runtime, one.succeeded_in, worker=worker, task=task)
             waits.add(0, worker=worker, task=task)
             held.add(0, worker=worker, task=task)
     for hostname in missing:

@@ -5,24 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
-from celeriac.core.watch import Backlog
+from celeriac.core.watch import Backlog, Memory
+from celeriac.observe.labels import LabelCaps
 from celeriac.observe.prometheus import Family
 from celeriac.observe.queues import QueueNow
 from celeriac.observe.report import WorkerReport
-from celeriac.observe.tally import BOUNDS, OUTCOMES, Counts, Times
+from celeriac.observe.tally import BOUNDS, OUTCOMES, SIZES, Counts, Histogram, TaskCounts
 
-__all__ = ["add_times", "outbox_families", "queue_families", "task_families", "worker_families"]
+__all__ = [
+    "add_histogram",
+    "broker_families",
+    "label_families",
+    "memory_families",
+    "outbox_families",
+    "queue_families",
+    "task_families",
+    "worker_families",
+]
 
 
-def add_times(family: Family, times: Times, **labels: str) -> None:
+def add_histogram(
+    family: Family, counted: Histogram, bounds: Sequence[float] = BOUNDS, /, **labels: str
+) -> None:
     """Add a histogram's samples; none if nothing was counted."""
-    if not times.count:
+    if not counted.count:
         return
-    for bound, count in zip(BOUNDS, accumulate(times.buckets), strict=False):
+    for bound, count in zip(bounds, accumulate(counted.buckets), strict=False):
         family.add(count, "_bucket", **labels, le=str(float(bound)))
-    family.add(times.count, "_bucket", **labels, le="+Inf")
-    family.add(times.count, "_count", **labels)
-    family.add(times.sum, "_sum", **labels)
+    family.add(counted.count, "_bucket", **labels, le="+Inf")
+    family.add(counted.count, "_count", **labels)
+    family.add(counted.sum, "_sum", **labels)
 
 
 def queue_families(queues: Iterable[QueueNow]) -> Iterator[Family]:
@@ -65,30 +77,28 @@ def task_families(counts: Counts) -> Iterator[Family]:
     late = Family(
         "celeriac_schedule_lateness_seconds", "From due (eta, countdown, retry) to started.", "histogram"
     )
+    sizes = Family("celeriac_task_payload_bytes", "Size of a started task's message.", "histogram")
     for (queue, task), one in counts.tasks.items():
         started.add(one.started, queue=queue, task=task)
         for outcome, count in zip(OUTCOMES, one.ended, strict=True):
             if count:
                 finished.add(count, queue=queue, task=task, outcome=outcome)
-        add_times(took, one.succeeded_in, queue=queue, task=task, outcome="succeeded")
-        add_times(took, one.failed_in, queue=queue, task=task, outcome="failed")
-    for queue, redelivered, its_wait, its_lateness in _by_queue(counts):
-        again.add(redelivered, queue=queue)
-        add_times(waited, its_wait, queue=queue)
-        add_times(late, its_lateness, queue=queue)
-    yield from (started, finished, again, took, waited, late)
+        add_histogram(took, one.succeeded_in, queue=queue, task=task, outcome="succeeded")
+        add_histogram(took, one.failed_in, queue=queue, task=task, outcome="failed")
+    for queue, total in _by_queue(counts).items():
+        again.add(total.redelivered, queue=queue)
+        add_histogram(waited, total.waited, queue=queue)
+        add_histogram(late, total.late, queue=queue)
+        add_histogram(sizes, total.size, SIZES, queue=queue)
+    yield from (started, finished, again, took, waited, late, sizes)
     yield from _event_families(counts)
 
 
-def _by_queue(counts: Counts) -> Iterator[tuple[str, int, Times, Times]]:
-    for queue in dict.fromkeys(queue for queue, _ in counts.tasks):
-        redelivered, waited, late = 0, Times(), Times()
-        for (name, _), one in counts.tasks.items():
-            if name == queue:
-                redelivered += one.redelivered
-                waited.add(one.waited)
-                late.add(one.late)
-        yield queue, redelivered, waited, late
+def _by_queue(counts: Counts) -> dict[str, TaskCounts]:
+    found: dict[str, TaskCounts] = {}
+    for (queue, _), one in counts.tasks.items():
+        found.setdefault(queue, TaskCounts()).add(one)
+    return found
 
 
 #: Kinds of events that are shown as counters: name, help, and the labels of their two words.
@@ -135,6 +145,36 @@ def worker_families(workers: Iterable[WorkerReport]) -> Iterator[Family]:
         beat.add(report.at, worker=worker)
         about.add(1, worker=worker, pool=report.pool, version=report.version, python=report.python)
     yield from (up, slots, busy, ratio, beat, about)
+
+
+def broker_families(asked_for: float | None) -> Iterator[Family]:
+    """Yield whether the broker has answered, and in how many seconds; None: it has not."""
+    up = Family("celeriac_broker_up", "Whether the broker has answered.", "gauge")
+    ping = Family("celeriac_broker_ping_seconds", "How long its answers took together.", "gauge")
+    up.add(int(asked_for is not None))
+    if asked_for is not None:
+        ping.add(asked_for)
+    yield from (up, ping)
+
+
+def label_families(caps: LabelCaps) -> Iterator[Family]:
+    """Yield how many values are not shown by name."""
+    overflow = Family("celeriac_label_overflow", "Values that are shown together as _other.", "counter")
+    for label, count in caps.folded.items():
+        overflow.add(count, label=label)
+    yield overflow
+
+
+def memory_families(memory: Memory) -> Iterator[Family]:
+    """Yield what the broker's server takes of its machine's memory."""
+    used = Family("celeriac_broker_memory_bytes", "Memory that the broker takes.", "gauge")
+    most = Family("celeriac_broker_memory_max_bytes", "Memory that it may take; absent: no limit.", "gauge")
+    evicted = Family("celeriac_broker_evicted_keys", "Keys thrown away for want of memory.", "counter")
+    used.add(memory.used_bytes)
+    if memory.most_bytes is not None:
+        most.add(memory.most_bytes)
+    evicted.add(memory.evicted_keys)
+    yield from (used, most, evicted)
 
 
 def outbox_families(backlogs: Sequence[Backlog]) -> Iterator[Family]:

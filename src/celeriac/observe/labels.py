@@ -8,15 +8,15 @@ __all__ = ["LabelCaps"]
 
 #: Most classes of exceptions that are shown by name.
 _EXCEPTIONS = 50
-#: Most queues that are shown by name.
-_QUEUES = 200
+#: Most queues that are shown by name, and most entries of beat's schedule.
+_QUEUES, _SCHEDULES = 200, 200
 
 
 class LabelCaps:
     """What has once been shown by name stays so: a counter that moved to another name would jump."""
 
     def __init__(self, tasks: int) -> None:
-        self._most = {"task": tasks, "exception": _EXCEPTIONS, "queue": _QUEUES}
+        self._most = {"task": tasks, "exception": _EXCEPTIONS, "queue": _QUEUES, "schedule": _SCHEDULES}
         self._shown: dict[str, set[str]] = {label: {OTHER} for label in self._most}
         self._folded: dict[str, set[str]] = {label: set() for label in self._most}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 
 import msgspec
@@ -12,9 +13,18 @@ import msgspec
 from celeriac.core.broker import Broker
 from celeriac.core.errors import BrokerError
 from celeriac.core.message import Message
-from celeriac.core.watch import Backlogs, Watchable
+from celeriac.core.watch import Backlogs, InMemory, Watchable
+from celeriac.observe.beats import Beats, beat_families, read_beats
 from celeriac.observe.familiar_names import exporter_families, flower_families, with_exporter_label
-from celeriac.observe.families import outbox_families, queue_families, task_families, worker_families
+from celeriac.observe.families import (
+    broker_families,
+    label_families,
+    memory_families,
+    outbox_families,
+    queue_families,
+    task_families,
+    worker_families,
+)
 from celeriac.observe.health import Health
 from celeriac.observe.labels import LabelCaps
 from celeriac.observe.prometheus import Family, encode
@@ -63,6 +73,7 @@ class Exposition:
         self._clock = clock
         self._caps = LabelCaps(max_tasks)
         self._fleet = Fleet()
+        self._beats = Beats()
         self._watch = QueueWatch(sources.broker, sources.sent_at)
         #: Names of workers that have told the broker of themselves: their events tell the same once more.
         self._posting: set[str] = set()
@@ -86,22 +97,27 @@ class Exposition:
 
     def _collect(self, now: float) -> Iterator[Family]:
         begun = time.perf_counter()
+        asked_for: float | None
         own = None if self._sources.worker is None else self._sources.worker()
         try:
-            posted = self._posted()
+            texts = self._posted()
+            posted = posted_reports(texts)
             workers = posted if own is None else {**posted, own.node: own}
             queues = self._watch.look(self._sources.queues(), workers, now)
-            up = 1
+            asked_for = time.perf_counter() - begun
         except BrokerError:
             # What is known without the broker is told all the same; queues are not, as nothing is known.
-            posted, queues, up = {}, [], 0
-        asked_for = time.perf_counter() - begun
+            texts, posted, queues, asked_for = [], {}, [], None
         shown = {own.node: own} if own is not None else self._heard(posted)
         self._fleet.hear(shown, now)
         yield from self._of_workers(queues, now)
+        if own is None:
+            self._beats.hear(read_beats(texts), now)
+            yield from beat_families(self._beats, self._caps, now)
         if self._sources.backlogs is not None:
             yield from outbox_families(self._sources.backlogs())
-        yield from self._of_itself(up, asked_for)
+        yield from self._of_broker(asked_for)
+        yield from label_families(self._caps)
 
     def _of_workers(self, queues: Sequence[QueueNow], now: float) -> Iterator[Family]:
         workers = sorted(self._fleet.workers.values(), key=lambda report: (report.hostname, report.at))
@@ -121,20 +137,16 @@ class Exposition:
             yield from exporter_families(folded, queues, missing)
             yield from flower_families(folded, missing)
 
-    def _of_itself(self, up: int, asked_for: float) -> Iterator[Family]:
-        yield Family("celeriac_broker_up", "Whether the broker has answered.", "gauge", [("", {}, up)])
-        ping = Family("celeriac_broker_ping_seconds", "How long its answers took together.", "gauge")
-        if up:
-            ping.add(asked_for)
-        yield ping
-        overflow = Family("celeriac_label_overflow", "Values that are shown together as _other.", "counter")
-        for label, count in self._caps.folded.items():
-            overflow.add(count, label=label)
-        yield overflow
-
-    def _posted(self) -> dict[str, WorkerReport]:
+    def _of_broker(self, asked_for: float | None) -> Iterator[Family]:
+        yield from broker_families(asked_for)
         broker = self._sources.broker
-        return posted_reports(broker) if isinstance(broker, Watchable) else {}
+        if asked_for is not None and isinstance(broker, InMemory):
+            with suppress(BrokerError):  # some servers tell their users nothing of themselves
+                yield from memory_families(broker.memory())
+
+    def _posted(self) -> Collection[bytes]:
+        broker = self._sources.broker
+        return broker.posted().values() if isinstance(broker, Watchable) else ()
 
     def _heard(self, posted: Mapping[str, WorkerReport]) -> dict[str, WorkerReport]:
         if self._sources.heard is None:

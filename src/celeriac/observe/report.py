@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from celeriac.core.watch import Watchable
 from celeriac.observe.tally import Counts, TaskCounts
 
 __all__ = ["KEEP_FOR", "POST_EVERY", "Fleet", "WorkerReport", "posted_reports", "read_report", "write_report"]
@@ -67,9 +66,9 @@ def read_report(text: bytes) -> WorkerReport | None:
     return posted.head
 
 
-def posted_reports(broker: Watchable) -> dict[str, WorkerReport]:
-    """Return what the workers of the broker have told of themselves lately, by node."""
-    found = (read_report(text) for text in broker.posted().values())
+def posted_reports(texts: Iterable[bytes]) -> dict[str, WorkerReport]:
+    """Return what workers have told of themselves, by node; what others have posted is left out."""
+    found = (read_report(text) for text in texts)
     return {report.node: report for report in found if report is not None}
 
 

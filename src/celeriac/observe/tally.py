@@ -14,10 +14,12 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["BOUNDS", "OTHER", "OUTCOMES", "Counts", "Page", "Tally", "TaskCounts", "Times"]
+__all__ = ["BOUNDS", "OTHER", "OUTCOMES", "SIZES", "Counts", "Histogram", "Page", "Tally", "TaskCounts"]
 
 #: Upper bounds of the histograms in seconds; the last one is infinite.
 BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+#: The same for sizes of messages, in bytes.
+SIZES: Final = (512, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 16_777_216)
 #: What becomes of a delivery that was started, or refused because it was revoked or had expired.
 OUTCOMES: Final = ("succeeded", "failed", "retried", "rejected", "revoked", "ignored", "lost")
 #: Stands for everything that has no row of its own.
@@ -27,6 +29,7 @@ _NAME_CELLS = 24
 _CELL = 8
 _NAME_MAX = _NAME_CELLS * _CELL
 _TIMES = len(BOUNDS) + 2  # a bucket for each bound, one for what is beyond, and the sum
+_SIZES = len(SIZES) + 2  # the same
 
 _STARTED = 1 + _NAME_CELLS
 _REDELIVERED = _STARTED + 1
@@ -35,19 +38,23 @@ _SUCCEEDED_IN = _ENDED + len(OUTCOMES)
 _FAILED_IN = _SUCCEEDED_IN + _TIMES
 _WAITED = _FAILED_IN + _TIMES
 _LATE = _WAITED + _TIMES
-_TASK_CELLS = _LATE + _TIMES
+_SIZE = _LATE + _TIMES
+_TASK_CELLS = _SIZE + _SIZES
+#: Where each histogram begins, and its width, in the order of ``TaskCounts``.
+_HISTOGRAMS: Final = (
+    *((at, _TIMES) for at in (_SUCCEEDED_IN, _FAILED_IN, _WAITED, _LATE)),
+    (_SIZE, _SIZES),
+)
 _EVENT_CELLS = 1 + _NAME_CELLS + 1
 _TASK_ROWS, _EVENT_ROWS = 256, 256
-_EVENTS_AT = _TASK_ROWS * _TASK_CELLS
-_CELLS = _EVENTS_AT + _EVENT_ROWS * _EVENT_CELLS
 
 #: Where each outcome is counted, and where its run times are, if they are.
 _OUTCOMES_AT: Final = {outcome: _ENDED + number for number, outcome in enumerate(OUTCOMES)}
 _TIMED: Final = {"succeeded": _SUCCEEDED_IN, "failed": _FAILED_IN}
 
 
-class Times(msgspec.Struct, array_like=True):
-    """A histogram: how many took at most each bound, not counting those of smaller bounds, and the sum."""
+class Histogram(msgspec.Struct, array_like=True):
+    """How many are at most each bound, not counting those of smaller bounds, and their sum."""
 
     buckets: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     sum: float = 0.0
@@ -56,7 +63,7 @@ class Times(msgspec.Struct, array_like=True):
     def count(self) -> int:
         return sum(self.buckets)
 
-    def add(self, other: Times) -> None:
+    def add(self, other: Histogram) -> None:
         """Count what the other has counted."""
         self.buckets = [ours + theirs for ours, theirs in zip(self.buckets, other.buckets, strict=True)]
         self.sum += other.sum
@@ -75,12 +82,14 @@ class TaskCounts(msgspec.Struct, array_like=True):
     #: In the order of ``OUTCOMES``.
     ended: list[int] = msgspec.field(default_factory=lambda: [0] * len(OUTCOMES))
     #: Run times of those that succeeded, and of those that failed.
-    succeeded_in: Times = msgspec.field(default_factory=Times)
-    failed_in: Times = msgspec.field(default_factory=Times)
+    succeeded_in: Histogram = msgspec.field(default_factory=Histogram)
+    failed_in: Histogram = msgspec.field(default_factory=Histogram)
     #: From publishing, or from the time it was due, to the start.
-    waited: Times = msgspec.field(default_factory=Times)
+    waited: Histogram = msgspec.field(default_factory=Histogram)
     #: From the time it was due to the start, of those that were published with one.
-    late: Times = msgspec.field(default_factory=Times)
+    late: Histogram = msgspec.field(default_factory=Histogram)
+    #: Of their messages.
+    size: Histogram = msgspec.field(default_factory=lambda: Histogram([0] * (len(SIZES) + 1)))
 
     def add(self, other: TaskCounts) -> None:
         """Count what the other has counted."""
@@ -91,6 +100,7 @@ class TaskCounts(msgspec.Struct, array_like=True):
         self.failed_in.add(other.failed_in)
         self.waited.add(other.waited)
         self.late.add(other.late)
+        self.size.add(other.size)
 
 
 class Counts(msgspec.Struct):
@@ -110,8 +120,11 @@ class Counts(msgspec.Struct):
 class Page:
     """The memory of one process's counts; made before the fork."""
 
-    def __init__(self) -> None:
-        memory = memoryview(mmap.mmap(-1, _CELLS * _CELL))
+    def __init__(self, tasks: int = _TASK_ROWS) -> None:
+        """There is room for so many tasks, each by itself if it comes from several queues."""
+        self.task_rows = tasks
+        self.events_at = tasks * _TASK_CELLS
+        memory = memoryview(mmap.mmap(-1, (self.events_at + _EVENT_ROWS * _EVENT_CELLS) * _CELL))
         self.text = memory
         self.whole = memory.cast("Q")
         self.real = memory.cast("d")
@@ -119,16 +132,31 @@ class Page:
     def read(self) -> Counts:
         """Return what has been counted so far."""
         counts = Counts()
-        for at, name in self.rows(0, _TASK_ROWS, _TASK_CELLS):
+        for at, name in self.tasks():
             queue, _, task = name.partition("\n")
             counts.tasks.setdefault((queue, task), TaskCounts()).add(self._task(at))
-        for at, name in self.rows(_EVENTS_AT, _EVENT_ROWS, _EVENT_CELLS):
+        for at, name in self.events():
             kind, first, second = _three(name)
             counts.events[kind, first, second] = self.whole[at + _EVENT_CELLS - 1]
         return counts
 
-    def rows(self, start: int, rows: int, width: int) -> Iterator[tuple[int, str]]:
-        """Yield where each row begins that is taken, and its name."""
+    def tasks(self) -> Iterator[tuple[int, str]]:
+        """Yield where each row of a task begins, and its name."""
+        return self._rows(0, self.task_rows, _TASK_CELLS)
+
+    def events(self) -> Iterator[tuple[int, str]]:
+        """Yield where each row of an event begins, and its name."""
+        return self._rows(self.events_at, _EVENT_ROWS, _EVENT_CELLS)
+
+    def take_task(self, name: str) -> int | None:
+        """Give the next free row this name and return where it begins; None if all are taken."""
+        return self._take(0, self.task_rows, _TASK_CELLS, name)
+
+    def take_event(self, name: str) -> int | None:
+        """The same for an event."""
+        return self._take(self.events_at, _EVENT_ROWS, _EVENT_CELLS, name)
+
+    def _rows(self, start: int, rows: int, width: int) -> Iterator[tuple[int, str]]:
         for at in range(start, start + rows * width, width):
             length = self.whole[at]
             if not length:
@@ -136,8 +164,7 @@ class Page:
             begin = (at + 1) * _CELL
             yield at, bytes(self.text[begin : begin + length]).decode("utf-8", "replace")
 
-    def take(self, start: int, rows: int, width: int, name: str) -> int | None:
-        """Give the next free row this name and return where it begins; None if all are taken."""
+    def _take(self, start: int, rows: int, width: int, name: str) -> int | None:
         for at in range(start, start + rows * width, width):
             if not self.whole[at]:
                 text = name.encode("utf-8", "replace")[:_NAME_MAX]
@@ -152,12 +179,12 @@ class Page:
             self.whole[at + _STARTED],
             self.whole[at + _REDELIVERED],
             self.whole[at + _ENDED : at + _SUCCEEDED_IN].tolist(),
-            *(self._times(at + first) for first in (_SUCCEEDED_IN, _FAILED_IN, _WAITED, _LATE)),
+            *(self._histogram(at + first, cells) for first, cells in _HISTOGRAMS),
         )
 
-    def _times(self, at: int) -> Times:
-        last = at + _TIMES - 1
-        return Times(self.whole[at:last].tolist(), self.real[last])
+    def _histogram(self, at: int, cells: int) -> Histogram:
+        last = at + cells - 1
+        return Histogram(self.whole[at:last].tolist(), self.real[last])
 
 
 class Tally:
@@ -169,22 +196,24 @@ class Tally:
         self._lock = threading.Lock()
         self._tasks: dict[tuple[str, str], int] = {}
         self._events: dict[tuple[str, str, str], int] = {}
-        for at, name in page.rows(0, _TASK_ROWS, _TASK_CELLS):
+        for at, name in page.tasks():
             queue, _, task = name.partition("\n")
             self._tasks[queue, task] = at
-        for at, name in page.rows(_EVENTS_AT, _EVENT_ROWS, _EVENT_CELLS):
+        for at, name in page.events():
             self._events[_three(name)] = at
         # What finds all rows taken is counted here.
         self._row(OTHER, OTHER)
         self._event("failure", OTHER, OTHER)
 
     def started(
-        self, queue: str, task: str, *, redelivered: bool, waited: float | None, late: float | None
+        self, queue: str, task: str, size: int, *, redelivered: bool, waited: float | None, late: float | None
     ) -> None:
-        """A delivery begins, so many seconds after it was published, and after it was due."""
+        """A delivery of so many bytes begins, so many seconds after it was published and after it was due."""
         with self._lock:
             at = self._tasks.get((queue, task)) or self._row(queue, task)
             self._whole[at + _STARTED] += 1
+            self._whole[at + _SIZE + bisect_left(SIZES, size)] += 1
+            self._real[at + _SIZE + _SIZES - 1] += size
             if redelivered:
                 self._whole[at + _REDELIVERED] += 1
             if waited is not None:
@@ -216,7 +245,7 @@ class Tally:
     def _row(self, queue: str, task: str) -> int:
         found = self._tasks.get((queue, task))
         if found is None:
-            taken = self._page.take(0, _TASK_ROWS, _TASK_CELLS, f"{queue}\n{task}")
+            taken = self._page.take_task(f"{queue}\n{task}")
             found = self._tasks[OTHER, OTHER] if taken is None else taken
             self._tasks[queue, task] = found
         return found
@@ -224,7 +253,7 @@ class Tally:
     def _event(self, kind: str, first: str, second: str) -> int | None:
         key = kind, first, second
         if key not in self._events:
-            taken = self._page.take(_EVENTS_AT, _EVENT_ROWS, _EVENT_CELLS, "\n".join(key))
+            taken = self._page.take_event("\n".join(key))
             if taken is None:  # only the failures of many different exceptions can be so many
                 taken = self._events.get((kind, OTHER, OTHER))
             if taken is None:

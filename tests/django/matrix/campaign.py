@@ -1,4 +1,4 @@
-"""Cells, each in a process and a database of its own."""
+"""Cells, each in a process and on servers of its own."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import os
 import subprocess
 import sys
 import tempfile
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-import psycopg
-import pymysql
-
+from tests.django.matrix.outages import offered
+from tests.django.matrix.places import Place, place
 from tests.workers import ROOT
 
 __all__ = ["PEERS", "Cell", "run_cell"]
@@ -33,12 +33,10 @@ class Cell:
 
     #: "celeriac", or one of those it is compared with.
     kind: str
-    #: A name, and Django's settings for it; None: SQLite.
+    #: "postgres", "mariadb" or "sqlite".
     database: str
-    options: dict[str, Any] | None
-    #: A name and a URL; an empty one: SQLite.
+    #: "redis", "rabbitmq" or "sqlite".
     broker: str
-    url: str
     #: Whether the worker relays.
     embedded: bool = False
 
@@ -48,72 +46,61 @@ class Cell:
 
 
 def run_cell(
-    cell: Cell, runs: int, seed: int, *, seconds: float = 3600.0, only: Sequence[str] = ()
+    cell: Cell,
+    runs: int,
+    seed: int,
+    *,
+    seconds: float = 3600.0,
+    only: Sequence[str] = (),
+    stopped: Event | None = None,
 ) -> dict[str, Any]:
-    """Make so many runs of each step, or fewer if the time is over; return what came of them."""
+    """Make so many runs of each step, or fewer if the time is over; return what came of them.
+
+    Raises RuntimeError with what the processes have said if the cell fails, or is ``stopped``.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="celeriac-matrix-")))
-        options = stack.enter_context(_database(cell, folder))
+        where = stack.enter_context(place(cell.database, cell.broker, folder))
+        line, told = stack.enter_context(offered(where.servers))
         (folder / "traps").mkdir()
         python = sys.executable if cell.kind == "celeriac" else str(PEERS)
         arguments = [folder / "result", str(runs), str(seed), str(seconds)]
-        done = subprocess.run(
+        log = stack.enter_context((folder / "cell.log").open("wb"))
+        process = subprocess.Popen(
             [python, "-m", "tests.django.matrix.cell", *arguments],
             cwd=ROOT,
-            env={**os.environ, **_environment(cell, folder, options), "STEPS": json.dumps(list(only))},
-            check=False,
-            timeout=seconds + _PATIENCE,
-            stdout=subprocess.PIPE,
+            env={**os.environ, **_environment(cell, folder, where), **told, "STEPS": json.dumps(list(only))},
+            stdout=log,
             stderr=subprocess.STDOUT,
+            pass_fds=[line],
         )
-        if done.returncode != 0:
-            logs = "\n".join(f"{log.name}: {log.read_text()[-1500:]}" for log in folder.glob("*.log"))
-            raise RuntimeError(f"{cell}: {done.stdout.decode(errors='replace')[-3000:]}\n{logs}")
+        _wait(process, seconds + _PATIENCE, stopped or Event())
+        if process.returncode != 0:
+            said = "\n".join(f"{one.name}: {one.read_text()[-3000:]}" for one in folder.glob("*.log"))
+            raise RuntimeError(f"{cell}, seed {seed}: {said}")
         result: dict[str, Any] = json.loads((folder / "result").read_text())
         return result
 
 
-def _environment(cell: Cell, folder: Path, options: dict[str, Any]) -> dict[str, str]:
-    unique = uuid.uuid4().hex[:8]
-    prefix = {"global_keyprefix": f"{unique}:"} if cell.broker == "redis" else {}
+def _wait(process: subprocess.Popen[bytes], seconds: float, stopped: Event) -> None:
+    """Return once it has ended, by force if it is stopped or takes longer."""
+    deadline = time.monotonic() + seconds
+    while process.poll() is None:
+        if stopped.is_set() or time.monotonic() > deadline:
+            process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)
+
+
+def _environment(cell: Cell, folder: Path, where: Place) -> dict[str, str]:
     return {
         "KIND": cell.kind,
-        "DATABASE": json.dumps(options),
-        "BROKER": cell.url or f"sqlite:///{folder}/broker.db",
-        "TRANSPORT_OPTIONS": json.dumps(prefix),
-        "QUEUE": unique,
+        "DATABASE": json.dumps(where.database),
+        "BROKER": where.broker,
+        "SERVERS": json.dumps(sorted(where.servers)),
         "LEDGER": str(folder / "ledger"),
         "TRAPS": str(folder / "traps"),
         "EMBEDDED": str(int(cell.embedded)),
         "TMPDIR": str(folder),
         "PYTHONWARNINGS": "ignore",
     }
-
-
-@contextmanager
-def _database(cell: Cell, folder: Path) -> Iterator[dict[str, Any]]:
-    """A new database for the time of the block."""
-    if cell.options is None:
-        yield {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": str(folder / "shop.db"),
-            "OPTIONS": {"timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
-        }
-        return
-    name = f"matrix_{uuid.uuid4().hex[:8]}"
-    _execute(cell.options, f"CREATE DATABASE {name}")
-    try:
-        yield {**cell.options, "NAME": name}
-    finally:
-        forced = " WITH (FORCE)" if "postgresql" in cell.options["ENGINE"] else ""
-        _execute(cell.options, f"DROP DATABASE {name}{forced}")
-
-
-def _execute(options: dict[str, Any], statement: str) -> None:
-    place = {"host": options["HOST"], "port": int(options["PORT"]), "user": options["USER"]}
-    if "postgresql" in options["ENGINE"]:
-        with psycopg.connect(**place, dbname=options["NAME"], autocommit=True) as connection:
-            connection.execute(statement.encode())
-        return
-    with pymysql.connect(**place, password=options["PASSWORD"]) as connection, connection.cursor() as cursor:
-        cursor.execute(statement)

@@ -18,6 +18,7 @@ from typing import Any
 from tests.django.matrix import project
 from tests.django.matrix.app import KIND, traps
 from tests.django.matrix.children import Child
+from tests.django.matrix.faults import faults
 from tests.django.matrix.ledger import read
 from tests.django.matrix.site import Site
 from tests.django.matrix.steps import Step, steps
@@ -57,6 +58,8 @@ def main(file: Path, runs: int, seed: int, seconds: float) -> None:
 def _kill_everywhere(site: Site, runs: int, random: Random, deadline: float) -> None:
     number = 0
     places: list[Step] = steps(KIND, stock_worker=project.STOCK_WORKER)
+    if KIND == "celeriac":
+        places += faults(json.loads(os.environ["SERVERS"]))
     if only := json.loads(os.environ.get("STEPS", "[]")):
         places = [step for step in places if str(step) in only]
     for _ in range(runs):

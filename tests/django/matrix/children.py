@@ -87,14 +87,31 @@ class Talker(Child):
         os.close(requests)
         os.close(answers)
         self._lines = os.fdopen(self._answers)
+        #: Whether there is no answer yet to what it was told.
+        self.busy = False
 
     def ask(self, request: Any) -> Any:
         """Return its answer; raise :class:`Gone` if it dies instead."""
+        self.tell(request)
+        return self._read()
+
+    def tell(self, request: Any) -> None:
+        """It answers sooner or later."""
+        self.busy = True
         with suppress(BrokenPipeError):
             os.write(self._requests, json.dumps(request).encode() + b"\n")
-            line = self._lines.readline()
-            if line.endswith("\n"):
-                return json.loads(line)
+
+    def answers(self, seconds: float) -> bool:
+        """Return whether it has answered, within so many seconds; raise :class:`Gone` if it died instead."""
+        if self.busy and select.select([self._answers], [], [], seconds)[0]:
+            self._read()
+        return not self.busy
+
+    def _read(self) -> Any:
+        line = self._lines.readline()
+        if line.endswith("\n"):
+            self.busy = False
+            return json.loads(line)
         self.wait()
         raise Gone
 

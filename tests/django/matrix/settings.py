@@ -20,9 +20,7 @@ if DATABASES["default"]["ENGINE"].endswith("mysql"):
     import_module("pymysql").install_as_MySQLdb()
 
 CELERY_BROKER_URL = os.environ["BROKER"]
-CELERY_BROKER_TRANSPORT_OPTIONS = json.loads(os.environ.get("TRANSPORT_OPTIONS", "{}"))
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_TASK_DEFAULT_QUEUE = os.environ.get("QUEUE", "celery")
 CELERY_WORKER_PREFETCH_MULTIPLIER = 4
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 if KIND == "celeriac":

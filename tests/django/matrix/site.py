@@ -1,4 +1,4 @@
-"""A producer, relays and a worker that are killed again and again, and replaced."""
+"""A producer, relays and a worker: one of them is killed and replaced, or what they need is for a while."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any
 from tests.django.matrix import project
 from tests.django.matrix.app import KIND, traps
 from tests.django.matrix.children import Child, Gone, Talker
+from tests.django.matrix.faults import OUTAGES, STOPPED
+from tests.django.matrix.outages import Outages
 from tests.django.matrix.steps import Step
 from tests.django.matrix.traps import Trap
 
@@ -24,10 +26,16 @@ __all__ = ["Site"]
 TOGETHER, TIMES = 3, 12
 #: Seconds until more orders are made, if nobody has got there by then: at first, doubled up to the last.
 SOON, LATE = 0.25, 4.0
+#: Seconds at most until a producer answers, when no server is away.
+ANSWER = 30.0
 #: Seconds at most for which a process goes on into its commit.
 INTO_COMMIT = 0.003
+#: Seconds at most for which a process stands still: less than a claim may last, and more.
+BRIEFLY, LONG = 0.3, 1.6
+#: Seconds at most for which a server is away.
+AWAY = 0.5
 #: Seconds without any progress after which what is missing is taken for lost.
-PATIENCE = 30.0 if KIND == "celeriac" else 6.0
+PATIENCE = 70.0 if KIND == "celeriac" else 6.0
 
 
 class Site:
@@ -41,31 +49,76 @@ class Site:
         self.missed: list[str] = []
         self._folder = folder
         self._random = random
+        self._outages = Outages()
+        #: What goes on without anybody who may die of it; empty: somebody is killed.
+        self._harmless = ""
+        self._orders = 0
         self._producer = self._new_producer()
         self._relays = [self._new_relay() for _ in range(relays)]
         self._worker = self._new_worker()
         self._auditor = Talker(project.audit, self._log("auditor"))
 
     def run(self, number: int, step: Step) -> None:
-        """Have somebody die at the step, around orders of this run's own."""
+        """Have the step's fault come about when somebody is there, around orders of this run's own."""
         self.steps[number] = step
+        self._orders = 0
+        self._harmless = f"{step}, run {number}" if step.victim in (STOPPED, *OUTAGES) else ""
         delay = self._random.uniform(0, INTO_COMMIT) if step.name.startswith("in ") else 0.0
         trap = Trap(number, step.victim, self._random.randint(1, 3) if step.role != "relay" else 1, delay)
         traps.lay(step.trap, trap)
         for turn in range(TIMES):
-            for place in range(TOGETHER):
-                self._order(number, f"{turn}{place}", fast=step.role != "relay")
+            for _ in range(TOGETHER):
+                self._order(number, fast=step.role != "relay")
             patience = 0.002 if step.role == "producer" else min(SOON * 2**turn, LATE)
             if (pid := self._wait_taken(patience)) is not None:
-                self._wait_death(pid)
-                if step.victim == "node":
-                    self._worker.wait(10)
+                self._befall(number, step, pid)
                 self.met[str(step)] += 1
                 break
         else:
             self.missed.append(f"{step}, run {number}")
         traps.clear()
         self._replace_dead()
+
+    def _befall(self, number: int, step: Step, pid: int) -> None:
+        if step.victim in OUTAGES:
+            self._restart(number, *OUTAGES[step.victim])
+        elif step.victim == STOPPED:
+            self._hold(number, pid)
+        else:
+            self._wait_death(pid)
+            if step.victim == "node":
+                self._worker.wait(10)
+
+    def _restart(self, number: int, server: str, how: str) -> None:
+        """The server ends, and comes back; whoever was at the step goes on as soon as it has ended."""
+        self._outages.ask(how, server)
+        traps.clear()
+        self._go_on_ordering(number, self._random.uniform(0, AWAY))
+        self._outages.ask("start", server)
+        self._go_on_ordering(number, 0.0)
+
+    def _hold(self, number: int, pid: int) -> None:
+        """The process stands still while others go on, a producer among them; then it goes on as well."""
+        traps.clear()
+        seconds = self._random.uniform(0, self._random.choice((BRIEFLY, LONG)))
+        held = self._producer if pid == self._producer.pid else None
+        if held is not None:
+            self._producer = self._new_producer()
+        self._go_on_ordering(number, seconds)
+        os.kill(pid, signal.SIGCONT)
+        self._go_on_ordering(number, 0.0)
+        if held is not None:
+            self._producer.close()
+            self._producer = held
+
+    def _go_on_ordering(self, number: int, seconds: float) -> None:
+        """At least one order is made; nobody waits for the answers."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self._order(number, fast=self._random.random() < 0.5, patience=0.05)
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(0.02)
 
     def finish(self) -> dict[str, Any]:
         """Let everything come to its end; return what there is then."""
@@ -91,17 +144,29 @@ class Site:
 
     # -- Work
 
-    def _order(self, run: int, place: str, *, fast: bool) -> None:
+    def _order(self, run: int, *, fast: bool, patience: float = ANSWER) -> None:
+        """Have an order made; return once it is, or somebody is at the step, or after so many seconds."""
+        self._orders += 1
         order = {
-            "key": f"{run}-{place}",
+            "key": f"{run}-{self._orders}",
             "lane": f"{run}-{self._random.choice('ab')}",
             "rolled_back": self._random.random() < 0.25,
             "fast": fast,
         }
         try:
-            self._producer.ask(order)
+            if self._answered(patience):
+                self._producer.tell(order)
+                self._answered(patience)
         except Gone:
             self._replace_dead()
+
+    def _answered(self, seconds: float) -> bool:
+        """Whether the producer waits for another order."""
+        deadline = time.monotonic() + seconds
+        while not self._producer.answers(0.002):
+            if time.monotonic() > deadline or traps.taken() is not None:
+                return False
+        return True
 
     def _settle(self) -> None:
         """Return once nothing is on its way, or nothing has moved for long."""
@@ -133,11 +198,21 @@ class Site:
 
     def _replace_dead(self) -> None:
         if not self._producer.is_alive:
+            self._blame("producer")
             self._producer.close()
             self._producer = self._new_producer()
         if not self._worker.is_alive:
+            self._blame("worker")
             self._worker = self._new_worker()
-        self._relays = [one if one.is_alive else self._new_relay() for one in self._relays]
+        for place, one in enumerate(self._relays):
+            if not one.is_alive:
+                self._blame("relay")
+                self._relays[place] = self._new_relay()
+
+    def _blame(self, who: str) -> None:
+        if self._harmless:
+            said = self._log(who).read_text(errors="replace").strip().rpartition("\n")[2]
+            self.missed.append(f"{self._harmless}: the {who} has died of it: {said}")
 
     def _new_producer(self) -> Talker:
         return Talker(project.produce, self._log("producer"))

@@ -29,14 +29,15 @@ _JSON = frozenset({"application/json"})
 
 @dataclass(frozen=True)
 class Step:
-    """Who dies where."""
+    """Who is where when something happens, and what it is."""
 
     role: str
     name: str
+    #: Who dies: "process", or "node"; or another of the faults.
     victim: str = "process"
 
     def __str__(self) -> str:
-        return f"{self.role} {self.name}{' (node)' if self.victim == 'node' else ''}"
+        return f"{self.role} {self.name}{'' if self.victim == 'process' else f' ({self.victim})'}"
 
     @property
     def trap(self) -> str:

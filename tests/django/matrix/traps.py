@@ -1,4 +1,4 @@
-"""Named steps at which a process dies when a trap was laid there for it."""
+"""Named steps at which a process dies, or is held up, when a trap was laid there for it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from tests.django.matrix.ledger import Ledger
 
 __all__ = ["Trap", "Traps"]
 
+#: Seconds for which somebody in a trap waits at most for what befalls others.
+_PATIENCE = 60.0
+
 
 @dataclass(frozen=True)
 class Trap:
-    """Kills whoever gets to its step the n-th time since it was laid."""
+    """For whoever gets to its step the n-th time since it was laid."""
 
     run: int
-    #: "process", or "node": the whole group.
+    #: Who is killed: "process", or "node", the whole group. "stopped": the process stands still. Anything
+    #: else befalls others: the process waits until it is set free.
     victim: str = "process"
     number: int = 1
-    #: Seconds for which the victim still goes on.
+    #: Seconds for which it still goes on; who would wait does not wait then, so that both happen at once.
     delay: float = 0.0
 
 
@@ -67,7 +71,7 @@ class Traps:
         return None
 
     def clear(self) -> None:
-        """Take everything away."""
+        """Take everything away, and set free who waits."""
         for file in Path(self._folder).iterdir():
             file.unlink(missing_ok=True)
 
@@ -85,12 +89,28 @@ class Traps:
             self._seen[trap.run] += 1
             if self._seen[trap.run] < trap.number:
                 return
-            laid.rename(Path(self._folder, f"taken by {os.getpid()}"))
+            taken = Path(self._folder, f"taken by {os.getpid()}")
+            laid.rename(taken)
             self._ledger.note("killed", str(trap.run))
-            if trap.delay:
-                threading.Thread(target=_die, args=(trap,)).start()
-            else:
-                _die(trap)
+            _fall(trap, taken)
+
+
+def _fall(trap: Trap, taken: Path) -> None:
+    if trap.victim == "stopped":
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
+    elif trap.victim not in ("process", "node"):
+        time.sleep(trap.delay)
+        _wait_until_gone(taken, 0.0 if trap.delay else _PATIENCE)
+    elif trap.delay:
+        threading.Thread(target=_die, args=(trap,)).start()
+    else:
+        _die(trap)
+
+
+def _wait_until_gone(file: Path, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while file.exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def _die(trap: Trap) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from celeriac import Celery
 
 app = Celery("media", broker="rediss://broker.example:6380/0", backend="redis://results:6379/0")
@@ -40,17 +42,21 @@ app.conf.update(
 )
 
 
-@app.task(name="media.encode", time_limit=1800, acks_late=True)
+#: Celery gives every app of a process the tasks of the others, unless they say so.
+own_task = partial(app.task, shared=False)
+
+
+@own_task(name="media.encode", time_limit=1800, acks_late=True)
 def encode() -> None: ...
 
 
-@app.task(name="media.infer", time_limit=120, acks_late=True)
+@own_task(name="media.infer", time_limit=120, acks_late=True)
 def infer() -> None: ...
 
 
-@app.task(name="media.notify", time_limit=30)
+@own_task(name="media.notify", time_limit=30)
 def notify() -> None: ...
 
 
-@app.task(name="media.tidy", time_limit=300)
+@own_task(name="media.tidy", time_limit=300)
 def tidy() -> None: ...

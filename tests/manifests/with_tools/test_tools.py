@@ -78,17 +78,19 @@ def test_checkov_finds_nothing_unexplained(
     folder = write(tmp_path, app, version)
     said = tool(
         *("checkov", "--directory", folder, "--framework", "kubernetes"),
-        *("--output", "json", "--quiet", "--compact", "--skip-download"),
+        *("--output", "json", "--compact", "--skip-download"),
         ok=False,
     )
     report = json.loads(said.stdout)
     assert report["summary"]["parsing_errors"] == 0
-    assert report["summary"]["passed"] > 200
+    assert report["summary"]["passed"] > 150
     # The tag "latest" of an app that names no image is a finding, and a warning of ours.
     unpinned = {"CKV_K8S_14"} if app == "logistics" else set()
     failed = report["results"]["failed_checks"]
     assert {check["check_id"] for check in failed} == unpinned, failed
-    for check in report["results"]["skipped_checks"]:
+    skipped = report["results"]["skipped_checks"]
+    assert len(skipped) == report["summary"]["skipped"] > 3
+    for check in skipped:
         assert len(check["check_result"]["suppress_comment"].split()) > 5
 
 

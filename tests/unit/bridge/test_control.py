@@ -134,7 +134,8 @@ def test_every_command_of_celery_is_answered() -> None:
 
 @pytest.fixture
 def no_stamps() -> Iterator[None]:
-    """Nothing is revoked by its stamps, before and after."""
+    """Nothing is revoked by its stamps, before and after, nor by its id before."""
+    worker_state.revoked.clear()
     worker_state.revoked_stamps.clear()
     yield
     worker_state.revoked_stamps.clear()

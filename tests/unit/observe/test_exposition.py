@@ -44,7 +44,7 @@ def sources(broker: SqliteBroker, **more: object) -> Sources:
 def told(hostname: str, tasks: int = 1) -> WorkerReport:
     tally = Tally(page := Page())
     for number in range(tasks):
-        tally.started("q", f"task{number}", redelivered=False, waited=0.2, late=0.3)
+        tally.started("q", f"task{number}", 700, redelivered=False, waited=0.2, late=0.3)
         tally.ended("q", f"task{number}", "succeeded", 0.02)
         tally.ended("q", f"task{number}", "failed", 2.0)
         tally.happened("failure", f"task{number}", "ValueError")
@@ -121,7 +121,7 @@ def test_names_follow_the_rules_and_openmetrics_takes_them(broker: SqliteBroker)
         assert family.documentation
         assert re.fullmatch(r"[a-z_]+", family.name)
         if family.type == "histogram":
-            assert family.name.endswith("_seconds")
+            assert family.name.endswith(("_seconds", "_bytes"))
 
 
 def test_too_many_tasks_are_shown_together_and_never_move(broker: SqliteBroker) -> None:

@@ -1,4 +1,7 @@
-"""promtool, Prometheus' own checker, takes the rules, sees them fire and rest, and approves of the names."""
+"""promtool, Prometheus' own checker, takes the rules, sees them fire and rest, and approves of the names.
+
+The guide's table names every metric, with its labels.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,29 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from celeriac.core.broker import QueueStats
+from celeriac.core.watch import Memory
+from celeriac.observe.beats import BeatReport, Beats, beat_families
 from celeriac.observe.dashboard import EXPRESSIONS, dashboard
-from celeriac.observe.families import queue_families, task_families, worker_families
-from celeriac.observe.prometheus import encode
+from celeriac.observe.families import (
+    broker_families,
+    label_families,
+    memory_families,
+    outbox_families,
+    queue_families,
+    task_families,
+    worker_families,
+)
+from celeriac.observe.labels import LabelCaps
+from celeriac.observe.prometheus import Family, encode
 from celeriac.observe.queues import QueueNow
 from celeriac.observe.report import WorkerReport
 from celeriac.observe.rules import ALERTS, RECORDS, rules
-from celeriac.observe.tally import Page, Tally
+from celeriac.observe.tally import Histogram, Page, Tally
 from tests.prometheus import INSTALL
 from tests.servers import require
 
@@ -85,6 +100,22 @@ FIRES: dict[str, tuple[dict[str, str], str, dict[str, str]]] = {
     ),
     "CeleriacBrokerAway": ({'celeriac_broker_up{instance="i"}': "0x10"}, "2m", {"instance": "i"}),
     "CeleriacBrokerFlapping": ({"celeriac_worker_broker_reconnects_total": "0+1x20"}, "10m", {}),
+    "CeleriacBrokerMemory": (
+        {"celeriac_broker_memory_bytes": "90x10", "celeriac_broker_memory_max_bytes": "100x10"},
+        "6m",
+        {},
+    ),
+    "CeleriacBrokerEvictions": ({"celeriac_broker_evicted_keys_total": "0+1x10"}, "5m", {}),
+    "CeleriacBeatStalled": (
+        {
+            'celeriac_beat_tick_age_seconds{beat="old"}': "0+60x60",
+            'celeriac_beat_tick_age_seconds{beat="other"}': "0+50x60",
+            'celeriac_beat_max_interval_seconds{beat="old"}': "300x60",
+        },
+        "15m",
+        {},
+    ),
+    "CeleriacScheduleMissed": ({"celeriac_beat_missed_total": "0+2x10"}, "5m", {}),
     "CeleriacOutboxLag": (
         {'celeriac_outbox_oldest_age_seconds{database="default"}': "90x10"},
         "3m",
@@ -123,6 +154,13 @@ HEALTHY = {
     'celeriac_worker_processes{worker="w"}': "4x400",
     'celeriac_broker_up{instance="i"}': "1x400",
     "celeriac_worker_broker_reconnects_total": "1x400",
+    "celeriac_broker_memory_bytes": "50x400",
+    "celeriac_broker_memory_max_bytes": "100x400",
+    "celeriac_broker_evicted_keys_total": "7x400",
+    'celeriac_beat_tick_age_seconds{beat="gone"}': "0+60x400",
+    'celeriac_beat_tick_age_seconds{beat="there"}': "200x400",
+    'celeriac_beat_max_interval_seconds{beat="there"}': "300x400",
+    "celeriac_beat_missed_total": "3x400",
     'celeriac_outbox_oldest_age_seconds{database="default"}': "2x400",
     'celeriac_schedule_lateness_seconds_bucket{queue="q",le="60"}': "0+9x400",
     'celeriac_schedule_lateness_seconds_bucket{queue="q",le="+Inf"}': "0+9x400",
@@ -212,18 +250,56 @@ def test_every_runbook_has_its_place() -> None:
     assert sorted(headings) == sorted(alert.name for alert in ALERTS)
 
 
-def test_promtool_finds_no_fault_with_the_names() -> None:
+def everything() -> list[Family]:
+    """Every family that there is, with samples, but for the familiar names."""
     tally = Tally(page := Page())
-    tally.started("q", "t", redelivered=True, waited=1.0, late=1.0)
+    tally.started("q", "t", 700, redelivered=True, waited=1.0, late=1.0)
     tally.ended("q", "t", "succeeded", 1.0)
     for kind in ("failure", "buried", "restart"):
         tally.happened(kind, "x", "y")
     report = WorkerReport(node="n", hostname="h", counts=page.read())
     queue = QueueNow(name="q", stats=QueueStats(ready=1), oldest_seconds=1.0, drain_seconds=1.0)
-    families = [*queue_families([queue]), *task_families(report.counts), *worker_families([report])]
-    text = encode(families)[0].decode()
-    checked = promtool("check", "metrics", given=text)
+    late = Histogram()
+    late.observe(0.1)
+    beats = Beats()
+    beats.hear([BeatReport(node="b", hostname="b", late=late, last_runs={"report": 1.0})], 0.0)
+    return [
+        *queue_families([queue]),
+        *task_families(report.counts),
+        *worker_families([report]),
+        *memory_families(Memory(used_bytes=1, most_bytes=2)),
+        *outbox_families([OutboxNow("default", 1, 1.0, 0)]),
+        *beat_families(beats, LabelCaps(200), 0.0),
+        *broker_families(1.0),
+        *label_families(LabelCaps(200)),
+    ]
+
+
+class OutboxNow(NamedTuple):
+    database: str
+    depth: int
+    oldest_seconds: float
+    dead: int
+
+
+def test_promtool_finds_no_fault_with_the_names() -> None:
+    checked = promtool("check", "metrics", given=encode(everything())[0].decode())
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_the_table_of_the_guide_has_every_metric_and_its_labels() -> None:
+    told = {
+        name: labels
+        for names, labels in re.findall(r"^\| (`cele[^|]+)\|([^|]*)\|", HOWTO.read_text(), re.M)
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    there = {}
+    for family in everything():
+        name = f"{family.name}_total" if family.kind == "counter" else family.name
+        assert family.samples, name
+        there[name] = {label for _, labels, _ in family.samples for label in labels} - {"le"}
+    assert told.keys() == there.keys()
+    assert {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in told.items()} == there
 
 
 def test_the_dashboard_asks_for_what_there_is() -> None:

@@ -12,7 +12,14 @@ from celeriac.observe.tally import BOUNDS, OTHER, OUTCOMES, Counts, Page, Tally,
 
 def start(tally: Tally, task: str, queue: str = "celery", **given: float | bool | None) -> None:
     waited, late = given.get("waited"), given.get("late")
-    tally.started(queue, task, redelivered=bool(given.get("redelivered")), waited=waited, late=late)
+    tally.started(
+        queue,
+        task,
+        int(given.get("size") or 0),
+        redelivered=bool(given.get("redelivered")),
+        waited=waited,
+        late=late,
+    )
 
 
 def test_what_a_killed_process_has_counted_is_there_and_counted_on() -> None:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from celeriac.bridge.configuration import read_settings
+from celeriac.bridge.django.backlogs import OutboxBacklogs
 from celeriac.bridge.outlet import AppOutlet
 from celeriac.core.errors import ConfigurationError, did_you_mean
 from celeriac.django.depth import OutboxDepth, measure
@@ -33,6 +34,11 @@ class OutboxDesk:
         """Where calls made inside a transaction go."""
         outlet = AppOutlet(self._app, self._settings.outbox_fast_seconds)
         return TransactionalOutbox(self._tables, FastPath(outlet, self._tables, self._settings))
+
+    @cached_property
+    def backlogs(self) -> OutboxBacklogs:
+        """What measures all outboxes for those who are scraped."""
+        return OutboxBacklogs(self._tables)
 
     def databases(self, only: str | None = None) -> list[str]:
         """Return the databases with an outbox, or the one that is asked for.

@@ -14,6 +14,7 @@ from celeriac.bridge.django import steps
 from celeriac.bridge.django.references import References
 from celeriac.bridge.django.relay_step import RelayStep
 from celeriac.bridge.outgoing import Departures
+from celeriac.core.watch import Backlogs
 
 __all__ = ["DjangoFramework"]
 
@@ -49,6 +50,11 @@ class DjangoFramework:
     def has_outbox(self) -> bool:
         """Whether the project has the tables of an outbox, once it has migrated."""
         return bool(apps.ready and apps.is_installed(_NAME))
+
+    @property
+    def backlogs(self) -> Backlogs | None:
+        found: Backlogs | None = self.desk.backlogs if self.has_outbox else None
+        return found
 
     @cached_property
     def desk(self) -> Any:

@@ -35,20 +35,13 @@ def service_account(app: Application) -> Manifest:
 
 
 def scaler_account(app: Application) -> list[Manifest]:
-    """Return the scaler's account, which may mark idle pods and hold the lease of the one that acts."""
+    """Return the scaler's account, which may see how many pods there are and mark those that are idle."""
     account = head(app, "v1", "ServiceAccount", SCALER, "scaler")
     account["automountServiceAccountToken"] = False
     role = head(app, "rbac.authorization.k8s.io/v1", "Role", SCALER, "scaler")
     role["rules"] = [
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "patch"]},
-        {
-            "apiGroups": ["coordination.k8s.io"],
-            "resources": ["leases"],
-            "resourceNames": [SCALER],
-            "verbs": ["get", "update"],
-        },
-        # A name cannot be asked for before the object is there.
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "patch"]},
+        {"apiGroups": ["apps"], "resources": ["deployments/scale"], "verbs": ["get"]},
     ]
     binding = head(app, "rbac.authorization.k8s.io/v1", "RoleBinding", SCALER, "scaler")
     binding["roleRef"] = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": SCALER}

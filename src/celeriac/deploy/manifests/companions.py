@@ -12,6 +12,7 @@ from celeriac.deploy.manifests.names import (
     EXPORTER,
     SCALER,
     SCALER_GRPC_PORT,
+    SCALER_HTTP,
     SCALER_HTTP_PORT,
     Manifest,
     explained,
@@ -19,7 +20,7 @@ from celeriac.deploy.manifests.names import (
     metrics_port_of,
     selector_of,
 )
-from celeriac.deploy.manifests.pod import METRICS, container, pod_template
+from celeriac.deploy.manifests.pod import METRICS, TMP, container, pod_template
 
 __all__ = ["beat", "exporter", "scaler", "service_monitor"]
 
@@ -67,13 +68,16 @@ def beat(app: Application) -> list[Manifest]:
     return [stateful_set, service]
 
 
-def exporter(app: Application) -> list[Manifest]:
-    """Return the one process that counts the broker's queues for Prometheus and the scaler."""
+def exporter(app: Application, *, queues_only: bool) -> list[Manifest]:
+    """Return the one process that counts the broker's queues for Prometheus.
+
+    ``queues_only`` leaves tasks and workers to the workers' own ports; both together would count twice.
+    """
     port = metrics_port_of(app)
     runner = container(app, "exporter", ["celeriac", "metrics", "--port", str(port)], _SMALL)
-    runner["args"] = ["--host", EVERYWHERE]
+    runner["args"] = ["--host", EVERYWHERE, *(["--queues-only"] if queues_only else [])]
     runner["ports"] = [{"name": METRICS, "containerPort": port, "protocol": "TCP"}]
-    runner |= _http_probes("/live", METRICS)
+    runner |= _http_probes("/live", "/ready", METRICS)
     ports = [{"name": METRICS, "port": port, "targetPort": METRICS, "protocol": "TCP"}]
     return [_deployment(app, EXPORTER, "exporter", runner, {}), _service(app, EXPORTER, "exporter", ports)]
 
@@ -81,18 +85,22 @@ def exporter(app: Application) -> list[Manifest]:
 def scaler(app: Application) -> list[Manifest]:
     """Return what computes the number of workers, answers KEDA, and marks idle pods to be deleted first."""
     runner = container(app, "scaler", ["celeriac", "scale", "serve"], _SMALL)
-    runner["args"] = ["--grpc-port", str(SCALER_GRPC_PORT), "--port", str(SCALER_HTTP_PORT)]
+    runner["args"] = [
+        *("--host", EVERYWHERE, "--grpc-port", str(SCALER_GRPC_PORT), "--port", str(SCALER_HTTP_PORT)),
+        # What it has learnt outlives its container, though not its pod.
+        *("--state", f"{TMP}/scaler"),
+    ]
     runner["ports"] = [
         {"name": "grpc", "containerPort": SCALER_GRPC_PORT, "protocol": "TCP"},
-        {"name": "http", "containerPort": SCALER_HTTP_PORT, "protocol": "TCP"},
+        {"name": SCALER_HTTP, "containerPort": SCALER_HTTP_PORT, "protocol": "TCP"},
     ]
     runner["env"] = [
         {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}
     ]
-    runner |= _tcp_probes("grpc")
+    runner |= _http_probes("/live", "/ready", SCALER_HTTP)
     ports = [
         {"name": "grpc", "port": SCALER_GRPC_PORT, "targetPort": "grpc", "protocol": "TCP"},
-        {"name": "http", "port": SCALER_HTTP_PORT, "targetPort": "http", "protocol": "TCP"},
+        {"name": SCALER_HTTP, "port": SCALER_HTTP_PORT, "targetPort": SCALER_HTTP, "protocol": "TCP"},
     ]
     rights = {"serviceAccountName": SCALER, "automountServiceAccountToken": True}
     deployment = _deployment(app, SCALER, "scaler", runner, rights)
@@ -102,8 +110,8 @@ def scaler(app: Application) -> list[Manifest]:
     return [*scaler_account(app), deployment, _service(app, SCALER, "scaler", ports)]
 
 
-def service_monitor(app: Application) -> list[Manifest]:
-    """Return what tells the Prometheus operator where workers and exporter are scraped."""
+def service_monitor(app: Application, *, scaler: bool) -> list[Manifest]:
+    """Return what tells the Prometheus operator where workers, exporter and scaler are scraped."""
     workers = head(app, "monitoring.coreos.com/v1", "PodMonitor", "celery", "monitor")
     instance = selector_of(app, "")["app.kubernetes.io/instance"]
     endpoint = {"port": METRICS, "path": "/metrics", "interval": "15s"}
@@ -114,7 +122,8 @@ def service_monitor(app: Application) -> list[Manifest]:
                 {"key": "app.kubernetes.io/component", "operator": "NotIn", "values": ["exporter"]}
             ],
         },
-        "podMetricsEndpoints": [endpoint],
+        # The scaler's numbers have a port of their own name.
+        "podMetricsEndpoints": [endpoint, *([{**endpoint, "port": SCALER_HTTP}] if scaler else [])],
     }
     monitor = head(app, "monitoring.coreos.com/v1", "ServiceMonitor", EXPORTER, "monitor")
     monitor["spec"] = {
@@ -143,11 +152,9 @@ def _service(app: Application, name: str, component: str, ports: list[Manifest])
     return service
 
 
-def _http_probes(path: str, port: str) -> Manifest:
-    probe = {"httpGet": {"path": path, "port": port}, "periodSeconds": 15, "timeoutSeconds": 10}
-    return {"livenessProbe": {**probe, "failureThreshold": 8}, "readinessProbe": probe}
-
-
-def _tcp_probes(port: str) -> Manifest:
-    probe = {"tcpSocket": {"port": port}, "periodSeconds": 15, "timeoutSeconds": 5}
-    return {"livenessProbe": {**probe, "failureThreshold": 8}, "readinessProbe": probe}
+def _http_probes(live: str, ready: str, port: str) -> Manifest:
+    asked: Manifest = {"periodSeconds": 15, "timeoutSeconds": 10}
+    return {
+        "livenessProbe": {"httpGet": {"path": live, "port": port}, **asked, "failureThreshold": 8},
+        "readinessProbe": {"httpGet": {"path": ready, "port": port}, **asked},
+    }

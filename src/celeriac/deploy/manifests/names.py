@@ -32,6 +32,8 @@ METRICS_PORT = 9540
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 SCALER_GRPC_PORT = 6000
 SCALER_HTTP_PORT = 8080
+#: The name of the port on which the scaler answers ``metrics-api`` and Prometheus.
+SCALER_HTTP = "http"
 
 
 def workload_name(pool: str) -> str:

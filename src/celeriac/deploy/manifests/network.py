@@ -24,16 +24,13 @@ _API_PORTS = (443, 6443)
 
 def network_policies(app: Application, *, scaler: bool) -> list[Manifest]:
     """Return a policy for all pods of the application, and one more for the scaler if there is one."""
-    return [_for_all(app, scaler=scaler), *([_for_scaler(app)] if scaler else [])]
+    return [_for_all(app), *([_for_scaler(app)] if scaler else [])]
 
 
-def _for_all(app: Application, *, scaler: bool) -> Manifest:
+def _for_all(app: Application) -> Manifest:
     policy = head(app, "networking.k8s.io/v1", "NetworkPolicy", "celery", "network")
     outside = sorted({*app.server_ports, *app.cluster.k8s_egress_ports})
     ingress = [_from(app.cluster.k8s_monitoring_namespace, [metrics_port_of(app)])]
-    if scaler:
-        asking = {"podSelector": {"matchLabels": selector_of(app, "scaler")}}
-        ingress.append({"from": [asking], "ports": _tcp([metrics_port_of(app)])})
     policy["spec"] = {
         "podSelector": {
             "matchLabels": {
@@ -50,19 +47,16 @@ def _for_all(app: Application, *, scaler: bool) -> Manifest:
 
 
 def _for_scaler(app: Application) -> Manifest:
-    """The scaler answers KEDA, asks the exporter, and marks idle pods through the Kubernetes API."""
+    """The scaler answers KEDA and Prometheus, and marks idle pods through the Kubernetes API."""
     policy = head(app, "networking.k8s.io/v1", "NetworkPolicy", SCALER, "scaler")
-    exporter = {"podSelector": {"matchLabels": selector_of(app, "exporter")}}
     policy["spec"] = {
         "podSelector": {"matchLabels": selector_of(app, "scaler")},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [
             _from(app.cluster.k8s_keda_namespace, [SCALER_GRPC_PORT, SCALER_HTTP_PORT]),
+            _from(app.cluster.k8s_monitoring_namespace, [SCALER_HTTP_PORT]),
         ],
-        "egress": [
-            {"to": [exporter], "ports": _tcp([metrics_port_of(app)])},
-            {"ports": _tcp(sorted({*_API_PORTS}))},
-        ],
+        "egress": [{"ports": _tcp(_API_PORTS)}],
     }
     return policy
 

@@ -23,12 +23,14 @@ from celeriac.deploy.manifests.names import (
 )
 from celeriac.deploy.manifests.pools import Pool
 from celeriac.deploy.manifests.quantities import mebibytes
+from celeriac.deploy.manifests.stock import stock_reason
 
-__all__ = ["METRICS", "config_data", "container", "pod_template", "worker_template"]
+__all__ = ["METRICS", "TMP", "config_data", "container", "pod_template", "worker_template"]
 
 #: The name of the port on which probes and Prometheus are answered.
 METRICS = "metrics"
-_TMP = "/tmp"  # noqa: S108 - the pod's own, and empty when it starts
+#: A folder of the pod's own, empty when it starts.
+TMP = "/tmp"  # noqa: S108
 #: How a container's keys stand in the text: what it is, what it runs, what it needs, what is asked of it.
 _ORDER = (
     *("name", "image", "imagePullPolicy", "command", "args", "env", "envFrom", "ports", "resources"),
@@ -62,7 +64,7 @@ def container(app: Application, name: str, command: list[str], resources: Manife
             "privileged": False,
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": _TMP}],
+        "volumeMounts": [{"name": "tmp", "mountPath": TMP}],
     }
 
 
@@ -100,8 +102,9 @@ def worker_template(name: str, pool: Pool, app: Application, ending: Ending) -> 
     worker = container(app, "worker", ["celery", "worker", "-l", "info"], _resources(pool))
     worker["args"] = _arguments(pool, app, ending)
     worker["env"] = [{"name": "REMAP_SIGTERM", "value": "SIGQUIT"}]
-    worker["ports"] = [{"name": METRICS, "containerPort": metrics_port_of(app), "protocol": "TCP"}]
-    worker |= _probes(pool)
+    if stock_reason(pool, app) is None:
+        worker["ports"] = [{"name": METRICS, "containerPort": metrics_port_of(app), "protocol": "TCP"}]
+        worker |= _probes(pool)
     worker["lifecycle"] = {
         "preStop": {"exec": {"command": ["celeriac", "k8s", "drain", "--timeout", str(ending.drain + ASK)]}}
     }
@@ -134,11 +137,18 @@ def _arguments(pool: Pool, app: Application, ending: Ending) -> list[str]:
     settings = []
     if math.ceil(app.soft_shutdown) != ending.soft:
         settings.append(f"worker_soft_shutdown_timeout={ending.soft}")
+    if stock_reason(pool, app) is None:
+        settings += _own_port(app)
+    return [*options, "--", *settings] if settings else options
+
+
+def _own_port(app: Application) -> list[str]:
+    settings = []
     if app.metrics_port is None:
         settings.append(f"metrics_port=(int){metrics_port_of(app)}")
     if app.metrics_host is None:
         settings.append(f"metrics_host=(string){EVERYWHERE}")
-    return [*options, "--", *settings] if settings else options
+    return settings
 
 
 def _resources(pool: Pool) -> Manifest:

@@ -11,6 +11,7 @@ from celeriac.deploy.manifests.ending import Ending, ending_of, work_of
 from celeriac.deploy.manifests.kube_version import KubeVersion
 from celeriac.deploy.manifests.pools import Pool
 from celeriac.deploy.manifests.quantities import mebibytes
+from celeriac.deploy.manifests.stock import stock_reason
 
 __all__ = ["refuse", "warnings"]
 
@@ -18,7 +19,6 @@ __all__ = ["refuse", "warnings"]
 AUTOSCALER_PATIENCE = 600
 #: MiB that one process of a worker takes before it has run anything.
 _LEAST_MEMORY = 64
-_GREEN = ("gevent", "eventlet")
 
 
 def refuse(app: Application, pools: Mapping[str, Pool], version: KubeVersion) -> None:
@@ -30,6 +30,11 @@ def refuse(app: Application, pools: Mapping[str, Pool], version: KubeVersion) ->
 
 def _reasons(name: str, pool: Pool, app: Application, version: KubeVersion) -> Iterator[str]:
     yield from _about_scaling(pool, version)
+    if pool.scalers and app.stock_reason:
+        yield (
+            f"nothing here can count its queues, as {app.stock_reason}: take autoscale='none', or a scaler of"
+            " the broker's own"
+        )
     yield from _about_queues(pool, app)
     yield from _about_the_pod(pool)
     yield from _about_the_broker(pool, app, ending_of(name, pool, app))
@@ -59,7 +64,7 @@ def _about_queues(pool: Pool, app: Application) -> Iterator[str]:
     for queue in pool.queues:
         if app.work and queue not in app.work:
             near = did_you_mean(queue, app.work)
-            yield f"no queue is called {queue!r}{near}: name it in task_queues or task_routes"
+            yield f"no queue is called {queue!r}{near}: name it in task_queues, or route a task to it"
 
 
 def _about_the_pod(pool: Pool) -> Iterator[str]:
@@ -80,7 +85,7 @@ def _about_the_pod(pool: Pool) -> Iterator[str]:
 
 def _about_the_broker(pool: Pool, app: Application, ending: Ending) -> Iterator[str]:
     """Leases of the engine are renewed for as long as a task runs; what a stock worker holds is not."""
-    stock = app.stock_reason or (f"the pool {pool.pool!r} is one of its own" if pool.pool in _GREEN else None)
+    stock = stock_reason(pool, app)
     limit = app.redelivers_after
     if stock is not None and limit is not None and limit <= ending.grace:
         yield (
@@ -108,6 +113,11 @@ def warnings(app: Application, pools: Mapping[str, Pool]) -> Iterator[str]:
 
 
 def _pool_warnings(pool: Pool, app: Application, ending: Ending, early: tuple[str, ...]) -> Iterator[str]:
+    if (stock := stock_reason(pool, app)) is not None:
+        yield (
+            f"its workers are Celery's own, as {stock}: they have no port, so nothing asks whether they live,"
+            " and idle pods cannot be told from busy ones"
+        )
     if "hpa-queue-length" in pool.scalers:
         yield (
             "an HPA on the queue length oscillates: the queue is empty while every worker is busy, so it"

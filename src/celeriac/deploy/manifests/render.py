@@ -16,6 +16,7 @@ from celeriac.deploy.manifests.network import network_policies
 from celeriac.deploy.manifests.pools import Pool
 from celeriac.deploy.manifests.refusals import refuse, warnings
 from celeriac.deploy.manifests.scaling import autoscaler, autoscaler_names, needs_scaler
+from celeriac.deploy.manifests.stock import all_stock
 from celeriac.deploy.manifests.workload import workload
 from celeriac.deploy.manifests.yaml_text import as_yaml
 
@@ -51,11 +52,12 @@ def render(app: Application, pools: Mapping[str, Pool], version: KubeVersion) ->
         files[f"pool-{name}"] = objects
     if app.has_schedule:
         files["beat"] = beat(app)
-    files["exporter"] = exporter(app)
+    if app.stock_reason is None:
+        files["exporter"] = exporter(app, queues_only=not all_stock(pools.values(), app))
     if with_scaler:
         files["scaler"] = scaler(app)
-    if app.cluster.k8s_service_monitor:
-        files["monitor"] = service_monitor(app)
+    if app.cluster.k8s_service_monitor and app.stock_reason is None:
+        files["monitor"] = service_monitor(app, scaler=with_scaler)
     return Rendering(files, list(warnings(app, pools)))
 
 

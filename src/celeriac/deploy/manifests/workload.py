@@ -9,10 +9,15 @@ from celeriac.deploy.manifests.names import Manifest, explained, head, selector_
 from celeriac.deploy.manifests.pod import METRICS, worker_template
 from celeriac.deploy.manifests.pools import Pool
 from celeriac.deploy.manifests.refusals import AUTOSCALER_PATIENCE
+from celeriac.deploy.manifests.stock import stock_reason
 
 __all__ = ["workload"]
 
 _QUARTER = "25%"
+_UNASKED = (
+    ("CKV_K8S_8", "Celery's stock worker has no port; one that has ended is started again"),
+    ("CKV_K8S_9", "nothing is sent to a worker, so nothing asks whether it is ready"),
+)
 
 
 def workload(name: str, pool: Pool, app: Application, ending: Ending, version: KubeVersion) -> list[Manifest]:
@@ -20,7 +25,7 @@ def workload(name: str, pool: Pool, app: Application, ending: Ending, version: K
     if pool.workload == "statefulset":
         return [
             _stateful_set(name, pool, app, ending, version),
-            _headless_service(name, app),
+            _headless_service(name, pool, app),
             _budget(name, app),
         ]
     return [_deployment(name, pool, app, ending), _budget(name, app)]
@@ -29,7 +34,7 @@ def workload(name: str, pool: Pool, app: Application, ending: Ending, version: K
 def _controller(kind: str, name: str, pool: Pool, app: Application, ending: Ending) -> Manifest:
     component = f"worker-{name}"
     controller = head(app, "apps/v1", kind, workload_name(name), component)
-    controller["metadata"]["annotations"] = explained(app)
+    controller["metadata"]["annotations"] = explained(app, *(_UNASKED if stock_reason(pool, app) else ()))
     template = worker_template(name, pool, app, ending)
     if ending.grace > AUTOSCALER_PATIENCE:
         annotations = template["metadata"]["annotations"]
@@ -69,14 +74,15 @@ def _stateful_set(name: str, pool: Pool, app: Application, ending: Ending, versi
     return stateful_set
 
 
-def _headless_service(name: str, app: Application) -> Manifest:
+def _headless_service(name: str, pool: Pool, app: Application) -> Manifest:
     component = f"worker-{name}"
     service = head(app, "v1", "Service", workload_name(name), component)
     service["spec"] = {
         "clusterIP": "None",
         "selector": selector_of(app, component),
-        "ports": [{"name": METRICS, "port": 80, "targetPort": METRICS, "protocol": "TCP"}],
     }
+    if stock_reason(pool, app) is None:
+        service["spec"]["ports"] = [{"name": METRICS, "port": 80, "targetPort": METRICS, "protocol": "TCP"}]
     return service
 
 

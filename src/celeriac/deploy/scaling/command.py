@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from celeriac.core.errors import ConfigurationError
-from celeriac.deploy.scaling.explanation import Recording, changes, draw
+from celeriac.deploy.scaling.explanation import Moment, Recording, changes, draw
 from celeriac.deploy.scaling.lineup import LINEUP, Options, aims_of, make, tune
+from celeriac.deploy.scaling.live import told_by
 from celeriac.deploy.scaling.load import Load, read_trace
 from celeriac.deploy.scaling.shapes import SHAPES, generate
 from celeriac.deploy.scaling.simulation import Conditions, simulate
@@ -112,33 +113,47 @@ def simulate_command(
 
 @scale.command("explain", context_settings={"show_default": True})
 @a_pool
+@click.option("--url", metavar="URL", help="Ask a running scale serve, such as http://localhost:8080.")
+@click.option("--pool", default="worker", help="The pool that it is asked about.")
 @click.option("--hours", type=_POSITIVE, default=24.0, help="The last hours of the load are told.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw them into this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print every change as JSON.")
-def explain_command(
-    trace: str | None, hours: float, svg: Path | None, as_json: bool, **settings: Any
-) -> None:
-    """Say why Celeriac's brain asked for more or fewer pods in a simulated load.
+def explain_command(url: str | None, pool: str, trace: str | None, **options: Any) -> None:
+    """Say why Celeriac's brain asked for more or fewer pods, in a simulated load or by a running scaler.
 
     \b
     Example:
       celeriac scale explain --trace beat --hours 3 --svg beat.svg
+      celeriac scale explain --url http://localhost:8080 --pool worker --hours 1
     """
-    load, conditions = _pool(trace, settings)
+    shown = {name: options.pop(name) for name in ("hours", "svg", "as_json")}
+    if url is not None:
+        told = told_by(url, pool)
+        _explain(told.moments, told.slots_per_pod, f"Pool {pool}", **shown)
+        return
+    load, conditions = _pool(trace, options)
     brain = Recording(aims_of(conditions))
     simulate(load, brain, conditions)
-    moments = brain.moments[-max(int(hours * 3600 / TICK), 2) :]
+    _explain(brain.moments, conditions.slots_per_pod, "Simulation", **shown)
+
+
+def _explain(
+    moments: Sequence[Moment], slots_per_pod: int, title: str, hours: float, svg: Path | None, as_json: bool
+) -> None:
+    moments = moments[-max(int(hours * 3600 / TICK), 2) :]
+    if not moments:
+        raise ConfigurationError("nothing was decided yet: ask again in a few seconds")
     if svg is not None:
-        svg.write_text(draw(moments, conditions.slots_per_pod))
+        svg.write_text(draw(moments, slots_per_pod))
     told = [{"now": m.now, "pods_before": m.pods, **asdict(m.decision)} for m in changes(moments)]
     if as_json:
         click.echo(json.dumps(told))
         return
-    _print_changes(told)
+    _print_changes(told, title)
 
 
-def _print_changes(told: list[dict[str, Any]]) -> None:
-    table = Table(title="Simulation: why pods came and went (forecast and urgent in slots)")
+def _print_changes(told: list[dict[str, Any]], title: str) -> None:
+    table = Table(title=f"{title}: why pods came and went (forecast and urgent in slots)")
     for heading in ("hour", "pods", "forecast", "urgent", "backlog", "reason"):
         table.add_column(heading)
     for change in told:
