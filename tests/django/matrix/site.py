@@ -191,28 +191,32 @@ class Site:
         return pid
 
     def _wait_death(self, pid: int) -> None:
-        """Return once the victim is dead."""
+        """Return once the victim is dead, with all its threads: its first one may be so before the others."""
+        for own in (self._producer, self._worker, *self._relays):
+            if own.pid == pid:
+                own.wait(10)
+                return
         deadline = time.monotonic() + 10
         while _lives(pid) and time.monotonic() < deadline:
             time.sleep(0.0005)
 
     def _replace_dead(self) -> None:
         if not self._producer.is_alive:
-            self._blame("producer")
+            self._blame("producer", self._producer)
             self._producer.close()
             self._producer = self._new_producer()
         if not self._worker.is_alive:
-            self._blame("worker")
+            self._blame("worker", self._worker)
             self._worker = self._new_worker()
         for place, one in enumerate(self._relays):
             if not one.is_alive:
-                self._blame("relay")
+                self._blame("relay", one)
                 self._relays[place] = self._new_relay()
 
-    def _blame(self, who: str) -> None:
+    def _blame(self, who: str, child: Child) -> None:
         if self._harmless:
             said = self._log(who).read_text(errors="replace").strip().rpartition("\n")[2]
-            self.missed.append(f"{self._harmless}: the {who} has died of it: {said}")
+            self.missed.append(f"{self._harmless}: the {who} has died of it, status {child.status}: {said}")
 
     def _new_producer(self) -> Talker:
         return Talker(project.produce, self._log("producer"))

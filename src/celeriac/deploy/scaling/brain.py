@@ -24,7 +24,7 @@ from celeriac.deploy.scaling.view import TICK, View
 __all__ = ["Brain", "Decision"]
 
 _LATE = 1e-4  # share of tasks that chance alone may make late
-_CHANCE_WAIT, _WORST_WAIT, _BURST_WAIT = 0.5, 0.5, 0.1  # of the objective; bursts are announced
+_CHANCE_WAIT, _WORST_WAIT, _BURST_WAIT = 0.5, 0.5, 0.25  # of the objective; bursts are announced
 _ALERT_WAIT = 0.3
 _ALERT = 0.3  # of the objective, that who arrives now will wait
 _FORESEEN = 0.6  # of the objective, that who arrives after the lead time will wait at today's rate

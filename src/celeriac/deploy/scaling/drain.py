@@ -31,14 +31,28 @@ def slots_to_work_off(work: Work, lead: float, spare: float) -> float:
     Slots above those that there are can help only after ``lead`` seconds, and have to do by then what was
     left undone; pods under way count from when they are expected, so that nothing is asked for twice.
     """
-    ends = (np.arange(len(work.announced)) + 1) * TICK
-    whole = work.waiting + np.cumsum(work.announced) + work.load * np.minimum(ends, work.load_seconds)
-    fewest = float((whole / (ends + spare)).max())
+    moments: Floats = np.arange(len(work.announced) + 1) * TICK
+    arriving: Floats = work.announced + work.load * np.diff(moments.clip(max=work.load_seconds))
+    arriving[0] += work.waiting
+    come = _between(np.concatenate(([0.0], np.cumsum(arriving))))
+    seconds = _between(moments)
+    fewest = float((come / (seconds + spare)).max())
     if fewest <= work.slots:
         return fewest
-    waited = np.minimum(ends, lead)
-    done = work.slots * waited
-    for seconds in work.still_to_wait:
-        done = done - work.slots_per_pod * np.minimum(ends, seconds)
-    needed = (whole - done) / (ends - waited + spare)
-    return max(float(needed[ends > lead].max()), float(work.slots))
+    done: Floats = work.slots * moments
+    able: Floats = np.full(len(moments), float(work.slots))
+    for wait in work.still_to_wait:
+        done = done - work.slots_per_pod * moments.clip(max=wait)
+        able = able - work.slots_per_pod * (moments < wait)
+    later: Floats = (moments - lead).clip(min=0.0)
+    more = (come - _between(done) - spare * able) / (_between(later) + spare)
+    return work.slots + max(float(more[:, moments > lead].max()), 0.0)
+
+
+def _between(totals: Floats) -> Floats:
+    """Return what comes from each moment (row) to each later one (column); 0 to the others.
+
+    The longest queue of all that may form begins at one of the moments, with nobody waiting: idle slots
+    cannot do in advance what has not come yet.
+    """
+    return np.triu(totals[None, :] - totals[:, None])
