@@ -31,8 +31,9 @@ def slots_to_work_off(work: Work, lead: float, spare: float) -> float:
     Slots above those that there are can help only after ``lead`` seconds, and have to do by then what was
     left undone; pods under way count from when they are expected, so that nothing is asked for twice.
     """
-    moments: Floats = np.arange(len(work.announced) + 1) * TICK
-    arriving: Floats = work.announced + work.load * np.diff(moments.clip(max=work.load_seconds))
+    moments = np.arange(len(work.announced) + 1, dtype=np.float64) * TICK
+    loaded: Floats = moments.clip(max=work.load_seconds)
+    arriving = work.announced + work.load * (loaded[1:] - loaded[:-1])
     arriving[0] += work.waiting
     come = _between(np.concatenate(([0.0], np.cumsum(arriving))))
     seconds = _between(moments)
