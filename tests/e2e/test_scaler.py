@@ -28,11 +28,15 @@ def send(stage: Stage, task: str, *arguments: object, times: int = 1, **options:
         stage.app.send_task(f"{APP}.{task}", args=arguments, **options)
 
 
+#: Pods of one slot that have done a minute of work within half of the 30 seconds that a task may wait.
+ENOUGH = 4
+
+
 def test_the_same_number_is_told_to_keda_to_prometheus_and_as_json(redis_stage: Stage) -> None:
     send(redis_stage, "nap", 1, queue="naps", times=60)
     with scaler(redis_stage) as running:
         desired = running.desired("naps")
-        assert 5 < desired <= 30  # a minute of work for one slot, within a part of 30 s
+        assert ENOUGH <= desired <= 30
         assert running.value("celery_desired_workers", pool="naps") == desired
         keda = Keda(running.grpc_port, "naps")
         for _ in range(10):  # KEDA asks both at every fetch
@@ -150,7 +154,7 @@ def test_an_autoscaler_that_reads_prometheus_reaches_the_number(redis_stage: Sta
         for sync in range(4):
             [number] = server.query(query).values()
             pods = hpa.step(sync * 15.0, pods, number, 1.0)
-        assert pods == running.desired("naps") >= desired > 5
+        assert pods == running.desired("naps") >= desired >= ENOUGH
 
 
 def test_run_times_are_learnt_from_real_workers_and_kept_for_a_later_life(
@@ -208,7 +212,7 @@ def test_preview_tells_what_there_is_and_shows_what_would_be(redis_stage: Stage)
     send(redis_stage, "nap", 1, queue="naps", times=60)
     with scaler(redis_stage, "--preview") as running:
         answer = running.answer("naps")
-        assert answer["advised"] > 5
+        assert answer["advised"] >= ENOUGH
         assert (answer["desired"], answer["active"], answer["preview"]) == (0, False, True)
         assert Keda(running.grpc_port, "naps").desired() == (0, 0.0)
         assert running.value("celery_desired_workers", pool="naps") == 0
