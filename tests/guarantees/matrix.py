@@ -149,5 +149,7 @@ def _repeated(step: Step) -> int:
 
 
 def _made(cells: Iterable[Cell]) -> str:
-    latest = max(cells, key=lambda cell: cell.date)
-    return f"{latest.date[:10]}, commit {latest.commit}"
+    """When, and on which commits: figures of several runs are added up."""
+    in_turn = sorted(cells, key=lambda cell: cell.date)
+    commits = ", ".join(dict.fromkeys(cell.commit for cell in in_turn))
+    return f"{in_turn[-1].date[:10]}, commit {commits}"
