@@ -29,8 +29,9 @@ def test_what_prometheus_is_told_is_true_and_all_that_is_shipped_finds_it(tmp_pa
             for number in range(30):
                 stage.send("add", number, 1)
             stage.send("fail", "boom")
-            stage.send("suicide", "poison")  # which is delivered three times
             wait_for(server, 'sum(celeriac_tasks_finished_total{task=~".*add|.*fail"})', 31)
+            # Delivered three times. Only now: what its process had finished and not settled would run again.
+            stage.send("suicide", "poison")
             wait_for(server, 'celeriac_dead_letters_buried_total{reason="poison"}', 1)
             wait_for(server, 'celeriac_task_redeliveries_total{queue="celery"}', 2)
             wait_for(server, 'celeriac_worker_child_restarts_total{reason="lost"}', 3)
