@@ -76,9 +76,14 @@ def _celery(name: str, *options: str, pace: int, slots: int = CORES) -> Contende
 
 
 def _celeriac(
-    name: str, *options: str, pace: int, slots: int = CORES, sections: tuple[str, ...] = ()
+    name: str,
+    *options: str,
+    pace: int,
+    slots: int = CORES,
+    sections: tuple[str, ...] = (),
+    program: str = "celery",
 ) -> Contender:
-    command = ("-m", "celery", "-A", "contenders.celeriac_app", "worker", "-l", "WARNING", *options)
+    command = ("-m", program, "-A", "contenders.celeriac_app", "worker", "-l", "WARNING", *options)
     return Contender(
         name,
         "celeriac_app",
@@ -157,6 +162,14 @@ CONTENDERS = (
         stored=lambda redis: redis.messages.zcard("rq:finished:default"),
     ),
     _celeriac("celeriac", "-c", str(CORES), pace=33_000),
+    # The same worker, started by a command that has not loaded all of Celery's commands.
+    _celeriac(
+        "celeriac worker",
+        *("-c", str(CORES)),
+        pace=33_000,
+        sections=("footprint",),
+        program="celeriac",
+    ),
     # With as many tasks at a time as the others have that run them in threads.
     _celeriac(
         "celeriac threads",

@@ -14,7 +14,7 @@ __all__ = ["FOOTPRINT"]
 
 _SECONDS = 0.5
 #: Those that are measured with more processes as well, and how many.
-_GROWING, _MANY = ("celery", "celeriac"), 8
+_GROWING, _MANY = ("celery", "celeriac", "celeriac worker"), 8
 
 
 def measure(contender: Contender, number: int, effort: Effort) -> Iterator[Sample]:

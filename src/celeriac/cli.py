@@ -70,6 +70,7 @@ _COMMANDS = {
     "metrics": "celeriac.bridge.metrics_command:metrics",
     "k8s": "celeriac.k8s.command:k8s",
     "scale": "celeriac.scaler.command:scale",
+    "worker": "celeriac.bridge.worker_command:worker",
 }
 #: Which extra brings a library that a command is made with.
 _EXTRAS = {"numpy": "scale"}
