@@ -199,7 +199,7 @@ class Shard:
             ran += 1
             wear.ran += 1
             keeper.running_since = now = time.monotonic()
-            if now >= settler.due:
+            if now >= settler.due and unstarted:  # what ends a batch is settled with the next claim
                 settler.settle()
                 if now >= overdue:
                     keeper.give_back()  # they take longer than those by which the batch was sized
