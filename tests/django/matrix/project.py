@@ -67,6 +67,7 @@ def produce(order: dict[str, Any]) -> str:
 
 def _order(order: dict[str, Any]) -> None:
     key = order["key"]
+    ledger.note("began", key)
     with suppress(_RolledBackError), transaction.atomic():
         Order.objects.create(key=key, lane=order["lane"])
         traps.reach("before insert")

@@ -50,6 +50,28 @@ def test_what_is_broken_is_counted(
     assert broken(verdict(orders, effects, *said)) == expected
 
 
+OPEN = ["began 1-00", "began 1-01", "committed 1-01", "received 1-01", "committed 1-00", "received 1-00"]
+
+
+@pytest.mark.parametrize(
+    ("said", "step", "inversions"),
+    [
+        (OPEN, "somewhere (stopped)", 0),
+        # Its process was killed in between, right after the commit.
+        ([OPEN[0], "killed 1", *OPEN[1:4], OPEN[5]], "somewhere", 1),
+        # It went on later, and nobody knows when its transaction ended.
+        ([OPEN[0], "killed 1", *OPEN[1:4], OPEN[5]], "somewhere (stopped)", 0),
+        ([OPEN[0], OPEN[4], *OPEN[1:4], OPEN[5]], "somewhere (stopped)", 1),
+    ],
+)
+def test_transactions_that_were_open_at_the_same_time_have_no_order(
+    said: list[str], step: str, inversions: int
+) -> None:
+    entries = [Entry(*line.split(" "), at=float(place)) for place, line in enumerate(said)]
+    found = judge(entries, {"orders": ORDERS[:2], "effects": {"1-00": 1, "1-01": 1}}, {1: step})
+    assert found[step]["inversions"] == inversions
+
+
 def test_who_is_overtaken_after_a_death_and_who_comes_twice_breaks_nothing() -> None:
     said = ["received 1-00", "received 1-01", "started 1-01", "started 1-00", "started 1-01"]
     found = verdict(ORDERS, ONCE, *said)

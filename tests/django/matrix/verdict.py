@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tests.django.matrix.faults import STOPPED
 from tests.django.matrix.ledger import Entry
 
 __all__ = ["BROKEN", "judge"]
@@ -21,8 +22,9 @@ def judge(entries: Iterable[Entry], found: Mapping[str, Any], steps: Mapping[int
 
     An order was committed exactly if its row is there. *lost*: committed, and without an effect; *not_once*:
     with more than one; *orphans*: received or with an effect, and not committed; *inversions*: first
-    received from the broker before an earlier one of the same lane. *overtaken* is no fault: first
-    run before an earlier one, as the worker died that had received that one.
+    received from the broker before an earlier one of the same lane, whose transaction was over when the
+    order's own began. *overtaken* is no fault: first run before an earlier one, as the worker died that
+    had received that one.
     """
     reports: defaultdict[str, dict[str, Any]] = defaultdict(_new_report)
     for step in steps.values():
@@ -41,9 +43,10 @@ def judge(entries: Iterable[Entry], found: Mapping[str, Any], steps: Mapping[int
         of(key)["orphans"].append(key)
     for key in sorted(key for what, key in said if what == "committed" and key not in committed):
         of(key)["lost"].append(f"{key}, of which even the row is gone")
-    for key in _inverted(found["orders"], entries, {"received"}):
+    over = _over(entries, {run for run, step in steps.items() if step.endswith(f"({STOPPED})")})
+    for key in _inverted(found["orders"], entries, {"received"}, over):
         of(key)["inversions"].append(key)
-    for key in _inverted(found["orders"], entries, {"delivered", "started"}):
+    for key in _inverted(found["orders"], entries, {"delivered", "started"}, over):
         of(key)["overtaken"] += 1
     for run, seconds in _recoveries(entries):
         reports[steps[run]]["recovered"].append(round(seconds, 3))
@@ -65,20 +68,53 @@ def _new_report() -> dict[str, Any]:
     return {"runs": 0, "committed": 0, "repeated": 0, "overtaken": 0, **lists}
 
 
-def _inverted(orders: Iterable[Sequence[str]], entries: Sequence[Entry], what: set[str]) -> list[str]:
-    """Return the keys of which this was first said before it was said of an earlier one of their lane."""
+def _inverted(
+    orders: Iterable[Sequence[str]], entries: Sequence[Entry], what: set[str], over: Mapping[str, int]
+) -> list[str]:
+    """Return the keys of which this was first said before it was said of an earlier one of their lane.
+
+    Transactions that were open at the same time have no order.
+    """
+    first, began = _first(entries, what), _first(entries, {"began"})
+    lanes: defaultdict[str, list[str]] = defaultdict(list)
+    found = []
+    for key, lane in orders:
+        if key not in first:
+            continue
+        begun = began.get(key, len(entries))
+        if any(over.get(one, -1) < begun and first[one] > first[key] for one in lanes[lane]):
+            found.append(key)
+        lanes[lane].append(key)
+    return found
+
+
+def _first(entries: Sequence[Entry], what: set[str]) -> dict[str, int]:
+    """Return the place of the first entry that says this of a key."""
     first: dict[str, int] = {}
     for place, entry in enumerate(entries):
         if entry.what in what:
             first.setdefault(entry.key, place)
-    latest: dict[str, int] = {}
-    found = []
-    for key, lane in orders:
-        if key in first:
-            if first[key] < latest.get(lane, -1):
-                found.append(key)
-            latest[lane] = max(first[key], latest.get(lane, -1))
-    return found
+    return first
+
+
+def _over(entries: Sequence[Entry], held_up: set[int]) -> dict[str, int]:
+    """Return where each order's transaction is known to be over: it has ended, or its process was killed.
+
+    In runs that are ``held_up`` the process goes on later.
+    """
+    over: dict[str, int] = {}
+    open_: defaultdict[int, set[str]] = defaultdict(set)
+    for place, entry in enumerate(entries):
+        run = int(entry.key.partition("-")[0])
+        if entry.what == "began":
+            open_[run].add(entry.key)
+            over[entry.key] = len(entries)
+        elif entry.what in ("committed", "failed"):
+            open_[run].discard(entry.key)
+            over[entry.key] = place
+        elif entry.what == "killed" and run not in held_up:
+            over |= dict.fromkeys(open_.pop(run, ()), place)
+    return over
 
 
 def _recoveries(entries: Sequence[Entry]) -> list[tuple[int, float]]:
