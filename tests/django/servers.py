@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.processes import lives
 from tests.servers import free_port, require, wait_until
 
 Options = dict[str, Any]
@@ -65,18 +66,21 @@ class Server:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL it with all processes that it has started; return once it has ended."""
+        """SIGKILL it with all processes that it has started; return once they have ended."""
         process, self._process = self._process, None
         if process is None:
             return
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGSTOP)  # so that it starts no others
-        for pid in (*_descendants(process.pid), process.pid):
+        children = _descendants(process.pid)
+        for pid in (*children, process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        # Until they are gone they hold shared memory, without which PostgreSQL does not start again.
+        wait_until(lambda: not any(map(lives, children)), timeout=60, what="all of its processes to end")
 
 
 def _descendants(pid: int) -> list[int]:

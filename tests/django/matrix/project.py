@@ -102,14 +102,15 @@ def worker() -> None:
 
 
 def audit(what: str) -> dict[str, Any]:
-    """Return what is not done yet; or, once all is, everything there is."""
+    """Return what is not done yet; or, once all is, everything there is; or how many consumers there are."""
+    asked = {"everything": everything, "progress": progress, "consumers": consumers}[what]
     for _ in range(_TRIES):
         try:
-            return everything() if what == "everything" else progress()
+            return asked()
         except Exception:  # whatever a server that was just restarted makes of an old connection
             connections["default"].close()
             time.sleep(0.05)
-    return everything() if what == "everything" else progress()
+    return asked()
 
 
 def progress() -> dict[str, Any]:
@@ -161,9 +162,18 @@ def _queued() -> int:
     return _count[0]()
 
 
+def consumers() -> dict[str, Any]:
+    """Count who holds messages that RabbitMQ tells nobody of."""
+    return {"consumers": int(_declared().consumer_count)}
+
+
 def _count_with_kombu() -> int:
+    return int(_declared().message_count)
+
+
+def _declared() -> Any:
     with app.connection_for_read() as connection, connection.channel() as channel:
-        return int(app.amqp.queues[charge.app.conf.task_default_queue](channel).queue_declare().message_count)
+        return app.amqp.queues[charge.app.conf.task_default_queue](channel).queue_declare()
 
 
 def _count_with_broker() -> Callable[[], int]:

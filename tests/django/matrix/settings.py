@@ -21,6 +21,9 @@ if DATABASES["default"]["ENGINE"].endswith("mysql"):
 
 CELERY_BROKER_URL = os.environ["BROKER"]
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+if CELERY_BROKER_URL.startswith("amqp"):
+    # What Celery's own worker sends on its own, such as a retry, is then as safe as what an outbox sends.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 4
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = True
 if KIND == "celeriac":

@@ -19,6 +19,7 @@ from tests.django.matrix.faults import OUTAGES, STOPPED
 from tests.django.matrix.outages import Outages
 from tests.django.matrix.steps import Step
 from tests.django.matrix.traps import Trap
+from tests.processes import lives
 
 __all__ = ["Site"]
 
@@ -130,12 +131,19 @@ class Site:
                 if not self._worker.wait(30):
                     self.missed.append("the worker did not end in 30 seconds")
                     self._worker.stop()
+                self._wait_unheld()
                 if not self._auditor.ask("progress")["queued"]:
                     break
                 self._worker = self._new_worker()
                 self._settle()
         found: dict[str, Any] = self._auditor.ask("everything")
         return found
+
+    def _wait_unheld(self) -> None:
+        """Return once RabbitMQ has noticed that the worker has ended, and has back what it held."""
+        deadline = time.monotonic() + PATIENCE
+        while self._auditor.ask("consumers")["consumers"] and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def close(self) -> None:
         """Nothing is left of it."""
@@ -180,6 +188,8 @@ class Site:
             if state != last:
                 last, moved = state, time.monotonic()
             time.sleep(0.02)
+        if KIND == "celeriac":  # the others lose
+            self.missed.append(f"for {PATIENCE:g} s nothing has moved: {last}")
 
     # -- Processes
 
@@ -197,7 +207,7 @@ class Site:
                 own.wait(10)
                 return
         deadline = time.monotonic() + 10
-        while _lives(pid) and time.monotonic() < deadline:
+        while lives(pid) and time.monotonic() < deadline:
             time.sleep(0.0005)
 
     def _replace_dead(self) -> None:
@@ -232,10 +242,3 @@ class Site:
 
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
-
-
-def _lives(pid: int) -> bool:
-    """Whether the process is there and no zombie."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
