@@ -256,3 +256,24 @@ def test_a_wrong_broker_url_stops_start_up_in_one_line(tmp_path: Path, url: str,
         assert process.process.wait(timeout=20) == 2
     assert says in process.text
     assert "Traceback" not in process.text
+
+
+def test_what_failed_tasks_leave_behind_is_collected(redis_stage: Stage) -> None:
+    """A failure leaves frames that refer to each other, which only a full collection finds."""
+    stage = redis_stage
+    with stage.worker("-c", "1", CONF='{"result_expires": 60}') as worker:
+        [shard] = worker.shards()
+        taken = []
+        for part in range(3):
+            for number in range(300):
+                stage.send("fail", f"{part}-{number}")
+            last = stage.send("add", 1, 1)
+            assert last.get(timeout=60) == 2
+            taken.append(resident(shard))
+        assert taken[2] - taken[0] < 15 * 1024, taken  # they came to 50 MiB
+
+
+def resident(pid: int) -> int:
+    """A process's memory in KiB."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in line]
+    return int(line.split()[1])

@@ -219,6 +219,8 @@ def _make_ready_to_fork() -> None:
         get_pdeathsig()  # every child sets its own; with cffi installed that takes a parser of C, some 7 MB
     gc.collect()
     gc.freeze()  # or each process' collections would write into all of it
+    # What is frozen would count as alive, and nothing old be collected until a quarter as much is new.
+    gc.collect()
 
 
 class ConcurrentEngine(PreforkEngine):
