@@ -62,10 +62,10 @@ class Relay:
                 return self._settings.outbox_poll_seconds
             found = self._round()
         except BrokerUnavailable as error:
-            return self._is_away("broker", error)
+            return self._wait_longer("its broker is away", error)
         except Error as error:
             connections[self.database].close()
-            return self._is_away("database", error)
+            return self._wait_longer("the database has failed", error)
         if self._breaker.doubtful:
             logger.info("the outbox of %r is relayed again", self.database)
             self._breaker.succeeded()
@@ -110,10 +110,10 @@ class Relay:
         self._after = 0
         self._retention.tick()
 
-    def _is_away(self, what: str, error: Exception) -> float:
+    def _wait_longer(self, why: str, error: Exception) -> float:
         first = not self._breaker.doubtful
         pause = self._breaker.failed()
         self._after = 0
         if first:
-            logger.warning("the outbox of %r waits, as the %s is away: %s", self.database, what, error)
+            logger.warning("the outbox of %r waits, as %s: %s", self.database, why, error)
         return pause

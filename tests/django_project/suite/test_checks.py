@@ -97,7 +97,7 @@ def test_a_broker_url_that_names_none_is_an_error() -> None:
     assert "did you mean 'redis'?" in found(check_broker_url, CELERY_BROKER_URL="redi://h/0")["celeriac.E020"]
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/0", "amqp://guest@localhost//", "redis://[::1]/0"])
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:6379/0", "redis://localhost/1", "redis://[::1]/0"])
 def test_a_broker_on_this_machine_is_told_before_a_deployment(url: str) -> None:
     assert list(found(check_broker_for_deployment, CELERY_BROKER_URL=url)) == ["celeriac.W022"]
     assert found(check_broker_url, CELERY_BROKER_URL=url) == {}
@@ -118,7 +118,18 @@ def test_a_visibility_timeout_below_the_time_limit_is_told() -> None:
     redis["CELERY_BROKER_TRANSPORT_OPTIONS"] = {"visibility_timeout": 5000}
     assert found(check_broker_for_deployment, **redis) == {}
     rabbit = {"CELERY_BROKER_URL": "amqp://queue.example//", "CELERY_TASK_TIME_LIMIT": 4000}
-    assert found(check_broker_for_deployment, **rabbit) == {}
+    assert "celeriac.W024" not in found(check_broker_for_deployment, **rabbit)
+
+
+@pytest.mark.parametrize(
+    "url", ["amqp://queue.example//", "pyamqp://queue.example//", "amqps://queue.example//"]
+)
+def test_rabbitmq_that_is_not_asked_to_confirm_is_told_before_a_deployment(url: str) -> None:
+    rabbit: dict[str, Any] = {"CELERY_BROKER_URL": url}
+    assert "confirm_publish" in found(check_broker_for_deployment, **rabbit)["celeriac.W025"]
+    for decided in (True, False):
+        rabbit["CELERY_BROKER_TRANSPORT_OPTIONS"] = {"confirm_publish": decided}
+        assert found(check_broker_for_deployment, **rabbit) == {}
 
 
 # -- The outbox

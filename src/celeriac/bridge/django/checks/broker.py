@@ -42,8 +42,8 @@ def check_broker_url(app: Any) -> list[CheckMessage]:
 
 
 def check_broker_for_deployment(app: Any) -> list[CheckMessage]:
-    """W022: the broker is on this machine. W023: it is in memory. W024: long tasks run twice."""
-    return [*_check_place(app), *_check_visibility(app)]
+    """W022: the broker is on this machine. W023: in memory. W024: long tasks run twice. W025: no confirms."""
+    return [*_check_place(app), *_check_visibility(app), *_check_confirms(app)]
 
 
 def _check_place(app: Any) -> Iterator[CheckMessage]:
@@ -77,6 +77,18 @@ def _check_visibility(app: Any) -> Iterator[CheckMessage]:
     )
 
 
+def _check_confirms(app: Any) -> Iterator[CheckMessage]:
+    options = app.conf.broker_transport_options or {}
+    if "confirm_publish" in options or not any(map(_confirms_if_asked, _urls(app))):
+        return
+    yield Warned(
+        "RabbitMQ is not asked to confirm what is published, but for what leaves by the outbox: what a worker"
+        " retries, or is called outside of a transaction, may be lost if RabbitMQ ends at that moment.",
+        hint='Set CELERY_BROKER_TRANSPORT_OPTIONS = {"confirm_publish": True}; or False, to leave it so.',
+        id="celeriac.W025",
+    )
+
+
 def _urls(app: Any) -> list[str]:
     urls = app.conf.broker_url or ()
     parts = urls.split(";") if isinstance(urls, str) else urls
@@ -90,6 +102,10 @@ def _transport(url: str) -> Any:
 def _forgets(url: str) -> bool:
     """Whether the transport keeps its queues in the process."""
     return bool(_transport(url) == "kombu.transport.memory:Transport")
+
+
+def _confirms_if_asked(url: str) -> bool:
+    return str(_transport(url)).startswith("kombu.transport.pyamqp:")
 
 
 def _has_visibility_timeout(url: str) -> bool:
