@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from celeriac.core.errors import ConfigurationError
-from celeriac.deploy.scaling.explanation import Moment, Recording, changes, draw
+from celeriac.deploy.scaling.explanation import Moment, Recording, changes
 from celeriac.deploy.scaling.lineup import LINEUP, Options, aims_of, make, tune
 from celeriac.deploy.scaling.live import told_by
 from celeriac.deploy.scaling.load import Load, read_trace
+from celeriac.deploy.scaling.picture import draw
 from celeriac.deploy.scaling.shapes import SHAPES, generate
 from celeriac.deploy.scaling.simulation import Conditions, simulate
 from celeriac.deploy.scaling.view import TICK
@@ -116,17 +117,18 @@ def simulate_command(
 @click.option("--url", metavar="URL", help="Ask a running scale serve, such as http://localhost:8080.")
 @click.option("--pool", default="worker", help="The pool that it is asked about.")
 @click.option("--hours", type=_POSITIVE, default=24.0, help="The last hours of the load are told.")
-@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw them into this file.")
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False),
+              help="Draw them into this file, FILE.svg or FILE.png.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print every change as JSON.")
 def explain_command(url: str | None, pool: str, trace: str | None, **options: Any) -> None:
     """Say why Celeriac's brain asked for more or fewer pods, in a simulated load or by a running scaler.
 
     \b
     Example:
-      celeriac scale explain --trace beat --hours 3 --svg beat.svg
+      celeriac scale explain --trace beat --hours 3 --picture beat.svg
       celeriac scale explain --url http://localhost:8080 --pool worker --hours 1
     """
-    shown = {name: options.pop(name) for name in ("hours", "svg", "as_json")}
+    shown = {name: options.pop(name) for name in ("hours", "picture", "as_json")}
     if url is not None:
         told = told_by(url, pool)
         _explain(told.moments, told.slots_per_pod, f"Pool {pool}", **shown)
@@ -138,13 +140,18 @@ def explain_command(url: str | None, pool: str, trace: str | None, **options: An
 
 
 def _explain(
-    moments: Sequence[Moment], slots_per_pod: int, title: str, hours: float, svg: Path | None, as_json: bool
+    moments: Sequence[Moment],
+    slots_per_pod: int,
+    title: str,
+    hours: float,
+    picture: Path | None,
+    as_json: bool,
 ) -> None:
     moments = moments[-max(int(hours * 3600 / TICK), 2) :]
     if not moments:
         raise ConfigurationError("nothing was decided yet: ask again in a few seconds")
-    if svg is not None:
-        svg.write_text(draw(moments, slots_per_pod))
+    if picture is not None:
+        draw(moments, slots_per_pod, f"{title}: what was asked for, and why", picture)
     told = [{"now": m.now, "pods_before": m.pods, **asdict(m.decision)} for m in changes(moments)]
     if as_json:
         click.echo(json.dumps(told))
