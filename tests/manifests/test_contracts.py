@@ -8,9 +8,9 @@ import pytest
 
 from celeriac.deploy.manifests.application import Application, ClusterSettings
 from celeriac.deploy.manifests.kube_version import NEWEST, OLDEST
-from celeriac.deploy.manifests.pools import Pool
+from celeriac.deploy.manifests.pools import Pool, read_pools
 from celeriac.deploy.manifests.render import render
-from tests.manifests.rendering import find, rendered
+from tests.manifests.rendering import described, find, rendered
 
 
 def worker_of(workload: dict[str, Any]) -> dict[str, Any]:
@@ -195,12 +195,34 @@ def test_the_exporter_leaves_tasks_and_workers_to_the_workers_own_ports() -> Non
         ]
 
 
+def test_there_is_one_scaler_and_what_it_has_learnt_is_on_a_volume() -> None:
+    scaler = find(rendered("media"), "StatefulSet", "celery-scaler")["spec"]
+    assert scaler["replicas"] == 1
+    [claim] = scaler["volumeClaimTemplates"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in worker_of({"spec": scaler})["volumeMounts"]}
+    assert mounts[claim["metadata"]["name"]] == "/var/lib/celery-scaler"
+
+
+def test_no_autoscaler_goes_beyond_what_gpus_and_a_budget_allow() -> None:
+    app, _ = described("plain")
+    pools = read_pools(
+        {
+            "infer": {"gpu": 2, "max_gpus": 9, "max": 20, "pool": "threads", "autoscale": "keda-push"},
+            "cpu": {"price": 0.2, "budget": 1.5, "max": 20, "autoscale": "hpa-desired"},
+        }
+    )
+    rendering = render(app, pools, OLDEST)
+    keda = find(rendering, "ScaledObject", "celery-autoscaler")["spec"]
+    hpa = find(rendering, "HorizontalPodAutoscaler", "celery-autoscaler-cpu")["spec"]
+    assert (keda["maxReplicaCount"], hpa["maxReplicas"]) == (4, 7)
+
+
 def test_prometheus_finds_the_scalers_numbers_and_may_ask_for_them() -> None:
     rendering = rendered("media")
-    runner = worker_of(find(rendering, "Deployment", "celery-scaler"))
+    runner = worker_of(find(rendering, "StatefulSet", "celery-scaler"))
     assert [*runner["command"], *runner["args"]] == [
         *("celeriac", "scale", "serve", "--host", "0.0.0.0", "--grpc-port", "6000", "--port", "8080"),
-        *("--state", "/tmp/scaler"),
+        *("--state", "/var/lib/celery-scaler/state"),
     ]
     assert runner["livenessProbe"]["httpGet"] == {"path": "/live", "port": "http"}
     assert runner["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"}

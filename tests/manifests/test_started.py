@@ -16,27 +16,38 @@ from typing import Any
 import pytest
 
 from celeriac import Celery
-from celeriac.deploy.manifests.names import METRICS_PORT
 from celeriac.deploy.manifests.render import Rendering
 from tests.manifests.rendering import ROOT, find, rendered
 from tests.servers import RedisServer, free_port, require, wait_until
 
 _BIN = Path(sys.executable).parent
 _AS_PROCESS_1 = ("unshare", "--map-root-user", "--pid", "--fork", "--kill-child")
+#: Volumes of their own.
+KEPT = {"schedule", "learnt"}
 COUNTED = 'celeriac_tasks_finished_total{outcome="succeeded",queue="celery",task="started.add"} 1.0'
 
 
 class Container:
-    """One container of a rendered Deployment, run on this machine in a process namespace of its own."""
+    """One container of a rendered workload, run on this machine in a process namespace of its own."""
 
-    def __init__(self, rendering: Rendering, name: str, secret: dict[str, str], folder: Path) -> None:
-        [found] = find(rendering, "Deployment", name)["spec"]["template"]["spec"]["containers"]
-        # A pod has an address of its own; here only the port can differ.
-        self.port = free_port()
-        self.spec: dict[str, Any] = json.loads(json.dumps(found).replace(str(METRICS_PORT), str(self.port)))
+    def __init__(
+        self, rendering: Rendering, kind: str, name: str, secret: dict[str, str], folder: Path
+    ) -> None:
+        [found] = find(rendering, kind, name)["spec"]["template"]["spec"]["containers"]
+        text = json.dumps(found)
+        # A pod has an address and folders of its own; here ports and paths can differ.
+        self.ports = {entry["name"]: free_port() for entry in found.get("ports", ())}
+        for entry in found.get("ports", ()):
+            text = text.replace(str(entry["containerPort"]), str(self.ports[entry["name"]]))
+        for mount in found["volumeMounts"]:
+            if mount["name"] in KEPT:
+                (folder / mount["name"]).mkdir(exist_ok=True)
+                text = text.replace(mount["mountPath"], str(folder / mount["name"]))
+        self.port = self.ports.get("metrics") or self.ports.get("http", 0)
+        self.spec: dict[str, Any] = json.loads(text)
         self.log = folder / f"{name}.log"
         config = find(rendering, "ConfigMap", "celery-config")["data"]
-        own = {entry["name"]: entry["value"] for entry in self.spec.get("env", ())}
+        own = {entry["name"]: entry.get("value", "") for entry in self.spec.get("env", ())}
         inherited = {name: value for name, value in os.environ.items() if name != "HOSTNAME"}
         self.environment = {**inherited, "PYTHONPATH": str(ROOT), **config, **secret, **own}
 
@@ -104,14 +115,18 @@ def broker(redis: RedisServer) -> str:
     return redis.url.removesuffix("/0") + "/7"
 
 
-@pytest.mark.shows("beyond", "Kubernetes manifests from the app's own configuration")
-def test_worker_exporter_probes_and_hook_work_as_rendered(broker: str, tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def _namespaces() -> None:
     require("unshare", "apt-get install util-linux")
     if subprocess.run([*_AS_PROCESS_1, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this kernel lets its users have no process namespaces")
+
+
+@pytest.mark.shows("beyond", "Kubernetes manifests from the app's own configuration")
+def test_worker_exporter_probes_and_hook_work_as_rendered(broker: str, tmp_path: Path) -> None:
     rendering = rendered("started")
-    worker = Container(rendering, "celery-worker", {"BROKER": broker}, tmp_path)
-    exporter = Container(rendering, "celery-exporter", {"BROKER": broker}, tmp_path)
+    worker = Container(rendering, "Deployment", "celery-worker", {"BROKER": broker}, tmp_path)
+    exporter = Container(rendering, "Deployment", "celery-exporter", {"BROKER": broker}, tmp_path)
     with worker.run() as process, exporter.run():
         wait_until(lambda: worker.probe("startup") == 200, timeout=90, what="a worker that is ready")
         wait_until(lambda: exporter.probe("readiness") == 200, timeout=90, what="an exporter that is ready")
@@ -130,3 +145,29 @@ def test_worker_exporter_probes_and_hook_work_as_rendered(broker: str, tmp_path:
         os.kill(process, signal.SIGTERM)
         assert worker.outer.wait(timeout=20) == 0
         assert "KeyError" not in worker.text
+
+
+@pytest.mark.shows("beyond", "a pool at zero wakes before an entry of beat's is due, whatever its schedule")
+def test_beat_and_scaler_work_as_rendered(broker: str, tmp_path: Path) -> None:
+    rendering = rendered("started")
+    beat = Container(rendering, "StatefulSet", "celery-beat", {"BROKER": broker}, tmp_path)
+    scaler = Container(rendering, "StatefulSet", "celery-scaler", {"BROKER": broker}, tmp_path)
+    with Celery("consumer", broker=broker) as consumer, scaler.run() as process:
+        wait_until(lambda: scaler.probe("readiness") == 200, timeout=90, what="a scaler that has decided")
+        assert scaler.probe("liveness") == 200
+        assert json.loads(scaler.ask("/desired/worker")[1])["desired"] == 0
+        with beat.run():  # it sends every 40 s: a pod takes 5 s here, and the scaler looks every 15
+            wait_until(lambda: woken(scaler), timeout=90, what="a pool that wakes for beat")
+            told = json.loads(scaler.ask("/desired/worker")[1])
+            assert told["reason"] == "beat is about to send often"
+            assert consumer.amqp.publishers.get().broker.stats(["celery"])["celery"].ready == 0, (
+                "not yet sent"
+            )
+        os.kill(process, signal.SIGTERM)
+        assert scaler.outer.wait(timeout=20) == 0, scaler.text
+    assert (tmp_path / "learnt" / "state").stat().st_size
+    assert (tmp_path / "schedule").iterdir()
+
+
+def woken(scaler: Container) -> bool:
+    return bool(json.loads(scaler.ask("/desired/worker")[1])["desired"] == 1)

@@ -42,8 +42,9 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     k8s_keda_namespace: str = "keda"
     #: Whether a ServiceMonitor of the Prometheus operator is written. Defaults to True.
     k8s_service_monitor: bool = True
-    #: Storage of beat's schedule file. Defaults to "64Mi".
+    #: Storage of beat's schedule file, and of what the scaler has learnt. Default to "64Mi".
     k8s_beat_storage: str = "64Mi"
+    k8s_scaler_storage: str = "64Mi"
     #: The user and group that containers run as. Defaults to 10001.
     k8s_user: Annotated[int, Meta(ge=1)] = 10_001
 

@@ -71,7 +71,7 @@ def _values(app: Application, pools: Mapping[str, Pool]) -> dict[str, Any]:
         "image": image_of(app),
         "secret": app.cluster.k8s_secret,
         "pools": {
-            name: {"min": pool.min, "max": pool.max, "cpu": str(pool.cpu), "memory": pool.memory}
+            name: {"min": pool.min, "max": pool.ceiling, "cpu": str(pool.cpu), "memory": pool.memory}
             for name, pool in pools.items()
         },
     }

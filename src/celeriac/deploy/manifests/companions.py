@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 from celeriac.deploy.manifests.accounts import scaler_account
 from celeriac.deploy.manifests.application import Application
@@ -20,12 +20,21 @@ from celeriac.deploy.manifests.names import (
     metrics_port_of,
     selector_of,
 )
-from celeriac.deploy.manifests.pod import METRICS, TMP, container, pod_template
+from celeriac.deploy.manifests.pod import METRICS, container, pod_template
 
 __all__ = ["beat", "exporter", "scaler", "service_monitor"]
 
-_SCHEDULE = "/var/lib/celery"
+_SCHEDULE, _LEARNT = "/var/lib/celery", "/var/lib/celery-scaler"
+_GRACE: Manifest = {"terminationGracePeriodSeconds": 30}
 _SMALL = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}}
+
+
+class _Folder(NamedTuple):
+    """What outlives a pod."""
+
+    name: str
+    path: str
+    storage: str
 
 
 def beat(app: Application) -> list[Manifest]:
@@ -34,35 +43,19 @@ def beat(app: Application) -> list[Manifest]:
     A schedule that is kept in a file is on a volume, so that nothing is forgotten with the pod.
     """
     runner = container(app, "beat", ["celery", "beat", "-l", "info", "--pidfile="], _SMALL)
-    templates: dict[str, Any] = {}
+    folder = None
     if app.beat_keeps_file:
         runner["args"] = ["-s", f"{_SCHEDULE}/schedule"]
-        runner["volumeMounts"].append({"name": "schedule", "mountPath": _SCHEDULE})
-        templates["volumeClaimTemplates"] = [
-            {
-                "apiVersion": "v1",
-                "kind": "PersistentVolumeClaim",
-                "metadata": {"name": "schedule"},
-                "spec": {
-                    "accessModes": ["ReadWriteOnce"],
-                    "resources": {"requests": {"storage": app.cluster.k8s_beat_storage}},
-                },
-            }
-        ]
-    stateful_set = head(app, "apps/v1", "StatefulSet", BEAT, "beat")
+        folder = _Folder("schedule", _SCHEDULE, app.cluster.k8s_beat_storage)
+    if app.stock_reason is None and app.metrics_port is None:
+        # The scaler then knows when entries are due that no calendar tells.
+        runner["args"] = [*runner.get("args", ()), "--", "metrics_share=(bool)true"]
+    stateful_set = _only_one(app, BEAT, "beat", runner, {}, folder)
     stateful_set["metadata"]["annotations"] = explained(
         app,
         ("CKV_K8S_8", "beat serves no port: one that has ended is started again"),
         ("CKV_K8S_9", "nothing is sent to beat, so nothing asks whether it is ready"),
     )
-    stateful_set["spec"] = {
-        "replicas": 1,
-        "revisionHistoryLimit": 3,
-        "serviceName": BEAT,
-        "selector": {"matchLabels": selector_of(app, "beat")},
-        "template": pod_template(app, "beat", [runner], {"terminationGracePeriodSeconds": 30}),
-        **templates,
-    }
     service = head(app, "v1", "Service", BEAT, "beat")
     service["spec"] = {"clusterIP": "None", "selector": selector_of(app, "beat")}
     return [stateful_set, service]
@@ -79,16 +72,19 @@ def exporter(app: Application, *, queues_only: bool) -> list[Manifest]:
     runner["ports"] = [{"name": METRICS, "containerPort": port, "protocol": "TCP"}]
     runner |= _http_probes("/live", "/ready", METRICS)
     ports = [{"name": METRICS, "port": port, "targetPort": METRICS, "protocol": "TCP"}]
-    return [_deployment(app, EXPORTER, "exporter", runner, {}), _service(app, EXPORTER, "exporter", ports)]
+    return [_deployment(app, EXPORTER, "exporter", runner), _service(app, EXPORTER, "exporter", ports)]
 
 
 def scaler(app: Application) -> list[Manifest]:
-    """Return what computes the number of workers, answers KEDA, and marks idle pods to be deleted first."""
+    """Return what computes the number of workers, answers KEDA, and marks idle pods to be deleted first.
+
+    A StatefulSet of one, as beat is: two that mark pods would undo each other's marks. What it has learnt
+    of the load's days is on a volume.
+    """
     runner = container(app, "scaler", ["celeriac", "scale", "serve"], _SMALL)
     runner["args"] = [
         *("--host", EVERYWHERE, "--grpc-port", str(SCALER_GRPC_PORT), "--port", str(SCALER_HTTP_PORT)),
-        # What it has learnt outlives its container, though not its pod.
-        *("--state", f"{TMP}/scaler"),
+        *("--state", f"{_LEARNT}/state"),
     ]
     runner["ports"] = [
         {"name": "grpc", "containerPort": SCALER_GRPC_PORT, "protocol": "TCP"},
@@ -103,11 +99,12 @@ def scaler(app: Application) -> list[Manifest]:
         {"name": SCALER_HTTP, "port": SCALER_HTTP_PORT, "targetPort": SCALER_HTTP, "protocol": "TCP"},
     ]
     rights = {"serviceAccountName": SCALER, "automountServiceAccountToken": True}
-    deployment = _deployment(app, SCALER, "scaler", runner, rights)
-    deployment["metadata"]["annotations"] = explained(
+    folder = _Folder("learnt", _LEARNT, app.cluster.k8s_scaler_storage)
+    stateful_set = _only_one(app, SCALER, "scaler", runner, rights, folder)
+    stateful_set["metadata"]["annotations"] = explained(
         app, ("CKV_K8S_38", "it writes the deletion cost of idle pods through the Kubernetes API")
     )
-    return [*scaler_account(app), deployment, _service(app, SCALER, "scaler", ports)]
+    return [*scaler_account(app), stateful_set, _service(app, SCALER, "scaler", ports)]
 
 
 def service_monitor(app: Application, *, scaler: bool) -> list[Manifest]:
@@ -133,7 +130,7 @@ def service_monitor(app: Application, *, scaler: bool) -> list[Manifest]:
     return [monitor, workers]
 
 
-def _deployment(app: Application, name: str, component: str, runner: Manifest, spec: Manifest) -> Manifest:
+def _deployment(app: Application, name: str, component: str, runner: Manifest) -> Manifest:
     deployment = head(app, "apps/v1", "Deployment", name, component)
     deployment["metadata"]["annotations"] = explained(app)
     deployment["spec"] = {
@@ -141,9 +138,39 @@ def _deployment(app: Application, name: str, component: str, runner: Manifest, s
         "revisionHistoryLimit": 3,
         "selector": {"matchLabels": selector_of(app, component)},
         "strategy": {"type": "Recreate"},
-        "template": pod_template(app, component, [runner], {"terminationGracePeriodSeconds": 30, **spec}),
+        "template": pod_template(app, component, [runner], _GRACE),
     }
     return deployment
+
+
+def _only_one(
+    app: Application, name: str, component: str, runner: Manifest, spec: Manifest, folder: _Folder | None
+) -> Manifest:
+    """Return a StatefulSet with one pod, and the folder on a volume that outlives it."""
+    volumes = []
+    if folder is not None:
+        runner["volumeMounts"].append({"name": folder.name, "mountPath": folder.path})
+        volumes = [
+            {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "metadata": {"name": folder.name},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"],
+                    "resources": {"requests": {"storage": folder.storage}},
+                },
+            }
+        ]
+    stateful_set = head(app, "apps/v1", "StatefulSet", name, component)
+    stateful_set["spec"] = {
+        "replicas": 1,
+        "revisionHistoryLimit": 3,
+        "serviceName": name,
+        "selector": {"matchLabels": selector_of(app, component)},
+        "template": pod_template(app, component, [runner], {**_GRACE, **spec}),
+        **({"volumeClaimTemplates": volumes} if volumes else {}),
+    }
+    return stateful_set
 
 
 def _service(app: Application, name: str, component: str, ports: list[Manifest]) -> Manifest:

@@ -25,7 +25,7 @@ from celeriac.deploy.manifests.pools import Pool
 from celeriac.deploy.manifests.quantities import mebibytes
 from celeriac.deploy.manifests.stock import stock_reason
 
-__all__ = ["METRICS", "TMP", "config_data", "container", "pod_template", "worker_template"]
+__all__ = ["METRICS", "config_data", "container", "pod_template", "worker_template"]
 
 #: The name of the port on which probes and Prometheus are answered.
 METRICS = "metrics"

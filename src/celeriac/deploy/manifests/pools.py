@@ -16,6 +16,7 @@ __all__ = ["DEFAULT_POOLS", "Autoscale", "Pool", "Toleration", "read_pools"]
 
 Seconds = Annotated[float, Meta(gt=0, le=7 * 86_400)]
 Count = Annotated[int, Meta(ge=1)]
+Price = Annotated[float, Meta(gt=0)]
 Whole = Annotated[int, Meta(ge=0)]
 Quantity = str | int | float
 Autoscale = Literal["none", "hpa-queue-length", "hpa-desired", "keda-push", "keda-metrics-api"]
@@ -57,6 +58,10 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     #: The least and the most pods; the least is how many there are where nothing scales them.
     min: Whole = 3
     max: Count = 20
+    #: GPUs that all pods together may have; what a pod costs an hour, and what all of them may.
+    max_gpus: Count | None = None
+    price: Price | None = None
+    budget: Price | None = None
     #: What changes the number of pods; several on one workload are refused.
     autoscale: Autoscale | tuple[Autoscale, ...] = "none"
     #: Messages per pod that ``hpa-queue-length`` aims at.
@@ -80,6 +85,13 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 raise ValueError(f"{field} must be more than nothing")
         if self.min > self.max:
             raise ValueError(f"min is {self.min}, more than max, which is {self.max}")
+        if self.max_gpus is not None and not self.gpu:
+            raise ValueError("max_gpus bounds the pods of a pool that has GPUs: set gpu, or leave it out")
+        if self.budget is not None and self.price is None:
+            raise ValueError("a budget an hour needs the price of a pod an hour: set price")
+        if self.ceiling < max(self.min, 1):
+            least = max(self.min, 1)
+            raise ValueError(f"max_gpus and budget allow {self.ceiling} pods, but min is {least}: lower it")
         if len(set(self.queues)) != len(self.queues):
             raise ValueError("a queue is named twice")
 
@@ -88,6 +100,13 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """What changes the number of pods, without ``none``."""
         named = (self.autoscale,) if isinstance(self.autoscale, str) else self.autoscale
         return tuple(kind for kind in named if kind != "none")
+
+    @property
+    def ceiling(self) -> int:
+        """The most pods that ``max``, ``max_gpus`` and ``budget`` allow."""
+        gpus = self.max if self.max_gpus is None else self.max_gpus // self.gpu
+        paid = self.max if self.budget is None or self.price is None else int(self.budget / self.price)
+        return min(self.max, gpus, paid)
 
     @property
     def slots(self) -> int:

@@ -55,7 +55,7 @@ def _hpa(name: str, pool: Pool, app: Application, title: str, metric: Manifest) 
     hpa["spec"] = {
         "scaleTargetRef": _target(name, pool),
         "minReplicas": pool.min,
-        "maxReplicas": pool.max,
+        "maxReplicas": pool.ceiling,
         "metrics": [metric],
     }
     return hpa
@@ -109,7 +109,7 @@ def _scaled_object(name: str, pool: Pool, app: Application, version: KubeVersion
         "pollingInterval": _SYNC,
         "cooldownPeriod": 300,
         "minReplicaCount": pool.min,
-        "maxReplicaCount": pool.max,
+        "maxReplicaCount": pool.ceiling,
         # Without the scaler the pool stays as it is, or grows to its least.
         "fallback": {
             "failureThreshold": 3,
