@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import grpc
 import pytest
+from celery import group
 
 from celeriac.deploy.scaling.rivals.hpa import Behaviour, Hpa, Rule
 from tests.prometheus import prometheus
@@ -222,16 +223,22 @@ def test_preview_tells_what_there_is_and_shows_what_would_be(redis_stage: Stage)
 
 def test_a_running_scaler_explains_itself_as_text_and_as_a_picture(redis_stage: Stage) -> None:
     send(redis_stage, "nap", 1, queue="naps", times=60)
-    picture = redis_stage.folder / "naps.svg"
+    drawn, painted = (redis_stage.folder / f"naps.{kind}" for kind in ("svg", "png"))
     with scaler(redis_stage) as running:
         url = f"http://127.0.0.1:{running.port}"
         command = [CELERIAC, "scale", "explain", "--url", url, "--pool", "naps"]
         told = subprocess.run([*command, "--json"], capture_output=True, check=True, timeout=60)
         [change, *_] = json.loads(told.stdout)
         assert (change["pods_before"], change["reason"]) == (0, "work to be done in time")
-        drawn = subprocess.run([*command, "--svg", str(picture)], capture_output=True, check=True, timeout=60)
-        assert b"Pool naps: why pods came and went" in drawn.stdout
-        assert ElementTree.fromstring(picture.read_text()).tag.endswith("svg")
+        for picture in (drawn, painted):
+            asked = [*command, "--picture", str(picture)]
+            told = subprocess.run(asked, capture_output=True, check=True, timeout=60)
+            assert b"Pool naps: why pods came and went" in told.stdout
+        assert ElementTree.fromstring(drawn.read_text()).tag.endswith("svg")
+        assert painted.read_bytes().startswith(b"\x89PNG")
+        other = [*command, "--picture", str(redis_stage.folder / "naps.bmp")]
+        refused = subprocess.run(other, capture_output=True, check=False, timeout=60)
+        assert (refused.returncode, b"end it in .png or .svg" in refused.stderr) == (2, True)
         wrong = subprocess.run([*command[:-1], "napps"], capture_output=True, check=False, timeout=60)
         assert (wrong.returncode, b"there is no pool 'napps'" in wrong.stderr) == (2, True)
 
@@ -247,6 +254,22 @@ def test_what_is_delayed_is_met_with_pods_before_it_is_due(redis_stage: Stage, t
             answer = running.answer("naps")
             assert (answer["delayed"], answer["queued"], answer["running"]) == (200, 0, 0)
             assert answer["basis"] == "forecast"
+
+
+def test_what_a_running_task_will_send_is_met_with_pods_before_it_is_sent(
+    redis_stage: Stage, tmp_path: Path
+) -> None:
+    environment = redis_stage.environment()
+    with worker(APP, "-Q", "celery", "-c", "1", environment=environment, log=tmp_path / "worker.log"):
+        broker = redis_stage.broker()
+        parts = group(redis_stage.app.signature(f"{APP}.nap", args=(1,), queue="naps") for _ in range(200))
+        first = redis_stage.app.signature(f"{APP}.nap", args=(100,), queue="celery", immutable=True)
+        (first | parts).apply_async()
+        with scaler(redis_stage) as running:
+            wait_until(lambda: running.answer("naps")["desired"] > 3, what="pods for what will be sent")
+            answer = running.answer("naps")
+            assert (answer["queued"], answer["running"], answer["basis"]) == (0, 0, "forecast")
+            assert broker.stats(["naps"])["naps"].ready == 0
 
 
 def test_where_no_worker_tells_of_itself_only_what_waits_and_runs_counts(

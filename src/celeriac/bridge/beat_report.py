@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from socket import gethostname
 from typing import Any, NamedTuple
 
 from celery.utils.log import get_logger
 
 from celeriac.bridge.configuration import read_settings
+from celeriac.bridge.deployment import queue_of_entry
 from celeriac.bridge.find_app import broker_of
 from celeriac.core.errors import BrokerError, ConfigurationError
 from celeriac.core.watch import Watchable
-from celeriac.observe.beats import BeatReport, write_beat
+from celeriac.observe.beats import BeatReport, Expected, write_beat
 from celeriac.observe.report import KEEP_FOR, POST_EVERY
 
 __all__ = ["Reporter", "report_beat"]
@@ -26,6 +29,9 @@ logger = get_logger("celeriac.metrics")
 
 #: Due times that are looked for at most, of one entry that was not sent for long.
 _MOST_MISSED = 1000
+#: Seconds ahead for which is told what will be due, how often that is worked out, and the most of it.
+_AHEAD, _LOOK_EVERY = 1800.0, 15.0
+_MOST_TIMES, _MOST_ENTRIES = 60, 1000
 #: Seconds for which the end of beat waits for its last report.
 _PATIENCE = 2.0
 
@@ -59,7 +65,7 @@ class Reporter:
 
     def __init__(self, service: Any, board: Watchable, disconnect: Callable[[], None]) -> None:
         """``disconnect`` is called when nothing more will be told."""
-        scheduler = service.scheduler
+        self._scheduler = scheduler = service.scheduler
         hostname = getattr(service, "hostname", None) or f"celerybeat@{gethostname()}"
         self._report = BeatReport(
             node=f"{hostname}:{os.getpid()}:{time.time()}",
@@ -68,6 +74,7 @@ class Reporter:
         )
         self._board, self._disconnect = board, disconnect
         self._ticked_at = time.monotonic()
+        self._looked_at = -math.inf
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._post, name="Reports", daemon=True)
@@ -87,6 +94,9 @@ class Reporter:
         """What the scheduler's own method returns."""
         pause = self._tick(*args, **options)
         self._ticked_at = time.monotonic()
+        if self._ticked_at - self._looked_at >= _LOOK_EVERY:
+            self._looked_at = self._ticked_at
+            self._report.expected = self._expected()
         return pause
 
     def apply_async(self, entry: Any, *args: Any, **options: Any) -> Any:
@@ -105,6 +115,16 @@ class Reporter:
                 self._report.late.observe(max(now - due.at, 0.0))
                 self._report.missed += due.missed
         return result
+
+    def _expected(self) -> dict[str, Expected]:
+        """Return what will be due; here, as a scheduler is asked in its own thread only."""
+        app, until = self._scheduler.app, time.time() + _AHEAD
+        found: dict[str, Expected] = {}
+        for entry in islice(self._scheduler.schedule.values(), _MOST_ENTRIES):
+            if times := _times(entry, until):
+                queue = queue_of_entry(app, str(entry.task), entry.options)
+                found[str(entry.name)] = Expected(queue, times)
+        return found
 
     def _post(self) -> None:
         last = False
@@ -136,6 +156,24 @@ def _due(entry: Any) -> Due | None:
         # Schedules may be anybody's: what is not understood is not counted, and is sent all the same.
         logger.debug("when %r was due is not known: %r", entry, error)
         return None
+
+
+def _times(entry: Any, until: float) -> list[float]:
+    """Return when the entry will be sent; nothing if its schedule does not say."""
+    times: list[float] = []
+    schedule = entry.schedule
+    try:
+        moment = schedule.maybe_make_aware(entry.last_run_at)
+        while len(times) < _MOST_TIMES:
+            following = _next(schedule, moment)
+            if following <= moment or following.timestamp() > until:
+                break
+            moment = following
+            times.append(following.timestamp())
+    except Exception as error:
+        # As above: it is sent all the same.
+        logger.debug("when %r will be due is not known: %r", entry, error)
+    return times
 
 
 def _next(schedule: Any, after: datetime) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from celery.schedules import crontab, maybe_schedule
 from celery.utils.log import get_logger
 from celery.utils.time import ffwd
 
-from celeriac.bridge.deployment import queue_of
+from celeriac.bridge.deployment import queue_of_entry
 
 __all__ = ["BeatCalendar"]
 
@@ -21,7 +21,7 @@ class BeatCalendar:
     """The entries of ``beat_schedule`` that are crontabs.
 
     When one that repeats every so many seconds is due, only beat itself knows, which counts from its own
-    start.
+    start; and so it is with entries that a scheduler of another kind keeps.
     """
 
     def __init__(self, app: Any) -> None:
@@ -37,15 +37,16 @@ class BeatCalendar:
                 continue
             schedule.app = app
             self._entries[name] = schedule
-            self._queues[name] = _queue(app, entry)
+            self._queues[name] = queue_of_entry(app, entry["task"], entry.get("options"))
         if unknown:
             logger.info(
-                "Not known in advance, as only beat knows when they are due: %s", ", ".join(sorted(unknown))
+                "Known in advance only from a beat that tells of itself (metrics_share): %s",
+                ", ".join(sorted(unknown)),
             )
 
-    def queue_of(self, entry: str) -> str:
-        """Return the queue that the entry's own task goes to."""
-        return self._queues[entry]
+    def queue_of(self, entry: str) -> str | None:
+        """Return the queue that the entry's own task goes to; None for an entry that is not here."""
+        return self._queues.get(entry)
 
     def between(self, begin: float, end: float) -> Iterator[tuple[float, str]]:
         """Yield the firings after ``begin`` and until ``end`` (Unix seconds): when, and of which entry."""
@@ -68,11 +69,3 @@ def _next(schedule: Any, moment: float, timezone: Any) -> float:
     last, delta, _now = schedule.remaining_delta(datetime.fromtimestamp(moment, timezone), ffwd=ffwd)
     due: datetime = last + delta
     return max(due.timestamp(), moment + 1.0)
-
-
-def _queue(app: Any, entry: Mapping[str, Any]) -> str:
-    queue = (entry.get("options") or {}).get("queue")
-    if queue is not None:
-        return str(getattr(queue, "name", queue))
-    task = app.tasks.get(entry["task"])
-    return str(app.conf.task_default_queue) if task is None else queue_of(app, task)

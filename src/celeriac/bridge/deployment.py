@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -70,6 +71,14 @@ def queue_of(app: Any, task: Any) -> str:
         route = {}
     queue = route.get("queue") or app.conf.task_default_queue
     return str(getattr(queue, "name", queue))
+
+
+def queue_of_entry(app: Any, name: str, options: Mapping[str, Any] | None) -> str:
+    """Return the queue that beat sends a task of this name to, with these options of the entry."""
+    queue = (options or {}).get("queue")
+    if queue is not None:
+        return str(getattr(queue, "name", queue))
+    return queue_of(app, app.tasks.get(name) or SimpleNamespace(name=name))
 
 
 def redelivers_after(app: Any) -> float | None:

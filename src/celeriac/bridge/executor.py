@@ -178,7 +178,7 @@ class CeleryExecutor:
         if not isinstance(job, CeleryJob):
             return b""
         request = stock_request(self._app, job.task, job.delivered, job.request, self._hostname)
-        return describe_running(request, job.started_at)
+        return describe_running(self._app, request, job.started_at)
 
     def flush(self) -> None:
         if self._held is not None:

@@ -15,6 +15,7 @@ from celery.utils.log import get_logger
 
 from celeriac.bridge.counting import Counting
 from celeriac.bridge.letters import envelope_of, tell
+from celeriac.bridge.running import expected_of
 from celeriac.bridge.tags import sent_at
 from celeriac.core.broker import Broker
 from celeriac.core.errors import BrokerError
@@ -128,6 +129,7 @@ class WorkerMetrics:
             slots=0 if gone else slots,
             busy=0 if gone else busy,
             at=time.time(),
+            sequels=tuple(expected_of(engine.notes())),
             counts=self._counting.counts(),
         )
 

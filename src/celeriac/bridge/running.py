@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from billiard.common import TERM_SIGNAME
@@ -14,14 +14,16 @@ from celery.worker.request import Request
 from kombu.utils.json import dumps as json_dumps
 from kombu.utils.json import loads as json_loads
 
+from celeriac.bridge.sequels import sequels_of
 from celeriac.engine.note import Note
+from celeriac.observe.report import Sequel
 
-__all__ = ["RunningRequest", "announce_terminated", "describe_running", "show_running"]
+__all__ = ["RunningRequest", "announce_terminated", "describe_running", "expected_of", "show_running"]
 
 Terminate = Callable[[str, int], None]
 
 
-def describe_running(request: Request, started_at: float) -> bytes:
+def describe_running(app: Any, request: Request, started_at: float) -> bytes:
     """Return what a shard says of a task it runs."""
     own = {
         "time_start": started_at,
@@ -30,6 +32,7 @@ def describe_running(request: Request, started_at: float) -> bytes:
         "argsrepr": request.argsrepr,
         "kwargsrepr": request.kwargsrepr,
         "stamps": request.stamps,
+        "sequels": sequels_of(app, request),
     }
     try:
         return bytes(json_dumps({**request.info(), **own}).encode())
@@ -45,6 +48,7 @@ class RunningRequest:
         self.name: str = facts["name"]
         self.task = app.tasks.get(facts["type"])
         self.stamps: dict[str, Any] = facts.pop("stamps")
+        facts.pop("sequels")
         self._reprs = {"args": facts.pop("argsrepr"), "kwargs": facts.pop("kwargsrepr")}
         self._facts = facts
         self._terminate = terminate
@@ -69,6 +73,17 @@ def show_running(app: Any, notes: Iterable[Note], terminate: Terminate) -> None:
             continue  # it could not be described, or its arguments cannot be read as JSON
         state.requests[request.id] = request
         state.active_requests.add(request)
+
+
+def expected_of(notes: Iterable[Note]) -> Iterator[Sequel]:
+    """Yield what the tasks that run will send."""
+    for note in notes:
+        try:
+            facts = json_loads(note.text)
+            for whose, queue, count in facts["sequels"]:
+                yield Sequel(whose, queue, count, facts["type"], facts["time_start"])
+        except (ValueError, TypeError, KeyError):
+            continue  # as above
 
 
 def announce_terminated(request: Request, signum: int) -> None:

@@ -11,10 +11,17 @@ from celeriac.observe.labels import LabelCaps
 from celeriac.observe.prometheus import Family
 from celeriac.observe.tally import Histogram
 
-__all__ = ["BeatReport", "Beats", "beat_families", "read_beats", "write_beat"]
+__all__ = ["BeatReport", "Beats", "Expected", "beat_families", "read_beats", "write_beat"]
 
 #: Seconds for which a beat that is silent is told of: that it has stalled is what somebody wants to hear.
 _REMEMBERED = 3600.0
+
+
+class Expected(msgspec.Struct, array_like=True):
+    """When an entry will be sent next, in Unix seconds, and the queue that its own task goes to."""
+
+    queue: str
+    times: list[float]
 
 
 class BeatReport(msgspec.Struct, kw_only=True, tag="beat"):
@@ -35,6 +42,8 @@ class BeatReport(msgspec.Struct, kw_only=True, tag="beat"):
     missed: int = 0
     #: By entry of the schedule, Unix seconds.
     last_runs: dict[str, float] = {}
+    #: By entry, what of the coming half hour is known, but for entries without number.
+    expected: dict[str, Expected] = {}
 
 
 write_beat = msgspec.msgpack.Encoder().encode

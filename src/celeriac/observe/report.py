@@ -8,12 +8,33 @@ import msgspec
 
 from celeriac.observe.tally import Counts, TaskCounts
 
-__all__ = ["KEEP_FOR", "POST_EVERY", "Fleet", "WorkerReport", "posted_reports", "read_report", "write_report"]
+__all__ = [
+    "KEEP_FOR",
+    "POST_EVERY",
+    "Fleet",
+    "Sequel",
+    "WorkerReport",
+    "posted_reports",
+    "read_report",
+    "write_report",
+]
 
 #: Seconds between two posts of a worker, and for how long the broker keeps one.
 POST_EVERY, KEEP_FOR = 5.0, 20.0
 #: Seconds for which what a worker has counted is kept apart, and its name told, after it was last heard of.
 _REMEMBERED, _MISSED = 3600.0, 600.0
+
+
+class Sequel(msgspec.Struct, array_like=True, frozen=True):
+    """Tasks that will be sent to a queue when what runs has ended."""
+
+    #: The task's id, or the group's of a chord, of which several tasks may tell.
+    whose: str
+    queue: str
+    tasks: int
+    #: The task that runs, and since when (Unix seconds).
+    after: str
+    since: float
 
 
 class WorkerReport(msgspec.Struct, kw_only=True):
@@ -31,6 +52,8 @@ class WorkerReport(msgspec.Struct, kw_only=True):
     busy: int = 0
     #: Unix seconds of its last sign of life.
     at: float = 0.0
+    #: What the tasks that run will send, of those that have been running for a moment.
+    sequels: tuple[Sequel, ...] = ()
     counts: Counts = msgspec.field(default_factory=Counts)
 
 

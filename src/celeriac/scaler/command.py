@@ -30,6 +30,7 @@ from celeriac.deploy.scaling.command import scale
 from celeriac.deploy.scaling.view import TICK
 from celeriac.observe.prometheus import prometheus_client
 from celeriac.observe.server import MetricsServer
+from celeriac.scaler.agenda import Agenda
 from celeriac.scaler.cluster_side import PoolSide
 from celeriac.scaler.lookout import Lookout
 from celeriac.scaler.pages import pages
@@ -93,11 +94,12 @@ def _serving(
     pools = _pools(app)
     host = host or read_settings(app).metrics_host
     answers = Answers(list(pools))
-    parts = _parts(app, pools, _aims(pools, objective, preview), state)
+    agenda = Agenda(BeatCalendar(app))
+    parts = _parts(app, pools, _aims(pools, objective, preview), agenda, state)
     with ExitStack() as stack:
         broker, other = broker_of(app), broker_of(app)
         stack.callback(broker.close)
-        service = Service(broker, partial(message_sent_at, app.due_time), parts, answers, state)
+        service = Service(broker, partial(message_sent_at, app.due_time), parts, answers, agenda, state)
         lookout = Lookout(
             other,
             answers,
@@ -135,6 +137,10 @@ def _aims(pools: Mapping[str, Pool], objective: float, preview: bool) -> dict[st
             objective=objective,
             min_pods=pool.min,
             max_pods=pool.max,
+            gpus_per_pod=pool.gpu,
+            max_gpus=pool.max_gpus,
+            price=pool.price or 0.0,
+            budget=pool.budget,
             startup=pool.start / 2,  # until one was seen: start is when it has to be there
             preview=preview,
         )
@@ -143,9 +149,8 @@ def _aims(pools: Mapping[str, Pool], objective: float, preview: bool) -> dict[st
 
 
 def _parts(
-    app: Any, pools: Mapping[str, Pool], aims: Mapping[str, Aims], state: Path | None
+    app: Any, pools: Mapping[str, Pool], aims: Mapping[str, Aims], agenda: Agenda, state: Path | None
 ) -> dict[str, PoolParts]:
-    calendar = BeatCalendar(app)
     api = ClusterApi.of_this_pod()
     memories = {} if state is None else read_memories(state)
     if api is None:
@@ -153,21 +158,17 @@ def _parts(
     parts = {}
     for name, pool in pools.items():
         queues = pool.queues or tuple(queue_names(app))
-        watch = PoolWatch(
-            queues, pool.slots, aims[name].objective, lambda a, b: sorted(calendar.between(a, b))
-        )
+        watch = PoolWatch(queues, pool.slots, aims[name].objective, lambda a, b: sorted(agenda.between(a, b)))
         scaler = PoolScaler(name, aims[name], memories.get(name))
-        near = partial(_beat_is_near, calendar, frozenset(queues), scaler)
+        near = partial(_beat_is_near, agenda, frozenset(queues), scaler)
         parts[name] = PoolParts(watch, scaler, PoolSide(name, api), near)
     return parts
 
 
-def _beat_is_near(
-    calendar: BeatCalendar, queues: frozenset[str], scaler: PoolScaler, now: float
-) -> str | None:
+def _beat_is_near(agenda: Agenda, queues: frozenset[str], scaler: PoolScaler, now: float) -> str | None:
     """Return the entry that sends to these queues before a pod asked for a tick later could be there."""
-    due: Sequence[tuple[float, str]] = sorted(calendar.between(now, now + scaler.lead + TICK))
-    return next((entry for _at, entry in due if calendar.queue_of(entry) in queues), None)
+    due: Sequence[tuple[float, str]] = sorted(agenda.between(now, now + scaler.lead + TICK))
+    return next((entry for _at, entry in due if agenda.queue_of(entry) in queues), None)
 
 
 def _server(host: str, port: int, shown: Any) -> MetricsServer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 
 import msgspec
 
@@ -15,6 +16,7 @@ from celeriac.observe.report import WorkerReport
 from celeriac.scaler.arrivals import Arrivals
 from celeriac.scaler.firings import Firings
 from celeriac.scaler.pool_counts import WorkDone
+from celeriac.scaler.sequels import Sequels
 
 __all__ = ["PoolWatch", "Seen"]
 
@@ -45,6 +47,7 @@ class PoolWatch:
         self._done = WorkDone(queues, objective)
         self._arrivals = Arrivals()
         self._firings = Firings()
+        self._sequels = Sequels(queues)
         self._before: float | None = None
         #: Since when each busy worker has ended nothing, and what it had ended by then.
         self._busy: dict[str, tuple[int, float]] = {}
@@ -76,6 +79,9 @@ class PoolWatch:
         came, announced = self._arrivals.since(now, ready + leased, delayed, done.ended, due)
         fired = {} if self._before is None else {name: at for at, name in self._calendar(self._before, now)}
         self._before = now
+        followed, sequels = self._sequels.since(now, reports)
+        followed = min(followed, came)
+        came, announced = came - followed, announced + followed
         of_beat, firings = self._firings.since(now, came, fired)
         slots = max(pods.ready * self._slots, sum(one.slots for one in workers.values()))
         running = min(sum(one.busy for one in workers.values()) if workers else min(leased, slots), leased)
@@ -95,7 +101,7 @@ class PoolWatch:
             late=done.late,
             begun=done.begun,
             longest_wait=max(oldest, done.mean_wait),
-            due=sorted(self._due(now, due)),
+            due=sorted([*self._due(now, due), *sequels], key=attrgetter("at")),
             fired=firings,
         )
         silent = leased > 0 and not workers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,8 +17,10 @@ from celeriac.core.message import Message
 from celeriac.core.watch import Watchable
 from celeriac.deploy.outlets.answers import Answer, Answers
 from celeriac.deploy.scaling.view import TICK
+from celeriac.observe.beats import read_beats
 from celeriac.observe.queues import QueueNow, QueueWatch
 from celeriac.observe.report import WorkerReport, posted_reports
+from celeriac.scaler.agenda import Agenda
 from celeriac.scaler.cluster_side import PoolSide
 from celeriac.scaler.pool_scaler import PoolScaler
 from celeriac.scaler.pool_watch import PoolWatch
@@ -60,6 +62,7 @@ class Service:
         sent_at: Callable[[Message], float | None],
         pools: Mapping[str, PoolParts],
         answers: Answers,
+        agenda: Agenda,
         state: Path | None = None,
     ) -> None:
         """``state`` is the file in which what was learnt is kept."""
@@ -68,6 +71,7 @@ class Service:
         self._watch = QueueWatch(broker, sent_at)
         self._pools = pools
         self._answers = answers
+        self._agenda = agenda
         self._state = state
         self._written_at = time.monotonic()
         self._closed = threading.Event()
@@ -93,7 +97,9 @@ class Service:
         self.upkeep.ticks += 1
         queues = list(dict.fromkeys(name for parts in self._pools.values() for name in parts.watch.queues))
         try:
-            reports = self._reports()
+            posted = self._posted()
+            self._agenda.hear(read_beats(posted), now)
+            reports = posted_reports(posted)
             lengths = {one.name: one for one in self._watch.look(queues, reports, now)}
             scheduled = {name: self._scheduled(parts, lengths, now) for name, parts in self._pools.items()}
         except BrokerError as error:
@@ -139,7 +145,7 @@ class Service:
             parts, now = self._pools[name], time.time()
             answer = self._answers.latest(name)
             try:
-                own = parts.watch.workers(self._reports())
+                own = parts.watch.workers(posted_reports(self._posted()))
             except BrokerError:
                 return  # what is written stays until the broker answers
             if answer is not None:
@@ -156,8 +162,9 @@ class Service:
             if answer is not None:
                 self._answers.tell(answer)
 
-    def _reports(self) -> Mapping[str, WorkerReport]:
-        return posted_reports(self._broker.posted().values()) if isinstance(self._broker, Watchable) else {}
+    def _posted(self) -> Collection[bytes]:
+        """Return what workers and beats tell of themselves."""
+        return self._broker.posted().values() if isinstance(self._broker, Watchable) else ()
 
     def _scheduled(self, parts: PoolParts, lengths: Mapping[str, QueueNow], now: float) -> list[Scheduled]:
         """Return what is due soon, the earliest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -84,6 +85,32 @@ def test_what_is_not_due_and_a_tick_count_for_nothing(desk: Desk) -> None:
     assert (told.late.count, told.last_runs, sent(desk)) == (0, {}, 0)
 
 
+def test_what_will_be_due_is_told_with_the_queue_it_goes_to(desk: Desk) -> None:
+    begun = time.time()
+    desk.app.conf.task_routes = {"routed": "reports"}
+    desk.plan("report", schedules.schedule(600.0), 60.0, task="routed")
+    desk.service.scheduler.tick()
+    expected = desk.told().expected["report"]
+    assert expected.queue == "reports"
+    assert [round(at - begun) for at in expected.times] == pytest.approx([540, 1140, 1740], abs=1)
+
+
+@pytest.mark.parametrize("schedule", [MINUTELY, schedules.schedule(1.0)], ids=["crontab", "interval"])
+def test_of_what_is_due_often_so_much_is_told_and_no_more(desk: Desk, schedule: Any) -> None:
+    desk.plan("report", schedule, 0.0)
+    desk.service.scheduler.tick()
+    times = desk.told().expected["report"].times
+    assert times == sorted(set(times))
+    assert len(times) == (60 if schedule is not MINUTELY else 30)
+
+
+def test_an_entry_whose_options_name_a_queue_goes_there(desk: Desk) -> None:
+    desk.plan("report", schedules.schedule(600.0), 0.0)
+    desk.service.scheduler.schedule["report"].options = {"queue": "own"}
+    desk.service.scheduler.tick()
+    assert desk.told().expected["report"].queue == "own"
+
+
 def test_a_schedule_that_does_not_say_is_sent_all_the_same(desk: Desk) -> None:
     class Always(schedules.BaseSchedule):
         def is_due(self, _last_run_at: datetime) -> Any:
@@ -93,6 +120,7 @@ def test_a_schedule_that_does_not_say_is_sent_all_the_same(desk: Desk) -> None:
     desk.service.scheduler.tick()
     told = desk.told()
     assert (told.late.count, set(told.last_runs), sent(desk)) == (0, {"always"}, 1)
+    assert told.expected == {}
 
 
 def test_what_cannot_be_published_is_counted_and_raised(desk: Desk) -> None:
