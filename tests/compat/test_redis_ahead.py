@@ -249,3 +249,13 @@ def test_calls_that_are_not_waited_for_are_forgotten(shop: Shop) -> None:
                 shop.echo.delay().get(timeout=10)
     wait_until(lambda: calls_channels(shop) <= AHEAD + UNASKED, what="the end of subscriptions")
     assert len(shop.consumer.subscribed_to) <= AHEAD + UNASKED
+
+
+def test_what_redis_still_tells_of_results_that_were_given_up_is_kept_for_nobody(shop: Shop) -> None:
+    with shop.answering():
+        for _ in range(20):
+            waited = shop.echo.delay()
+            for _ in range(UNASKED):
+                shop.echo.delay()  # subscribed to, and given up before its result is there
+            assert waited.get(timeout=10) == waited.id
+    assert len(shop.app.backend._pending_messages) == 0

@@ -67,6 +67,12 @@ class LazyConsumer(ResultConsumer):
             super().on_wait_for_pending(result, **kwargs)
             self._unasked = UNASKED
 
+    def on_state_change(self, meta: Any, message: Any) -> None:
+        # Of a result that was given up Redis may still tell; Celery would keep it for whoever asks next.
+        given_up = message is not None and self._get_key_for_task(meta["task_id"]) not in self.subscribed_to
+        if self.is_eager or not given_up:
+            super().on_state_change(meta, message)
+
     def hear_of_call(self, task_id: str) -> None:
         """Redis has been asked for the result, if it is one of few and Redis is there."""
         if self._unasked < 1:
