@@ -52,11 +52,11 @@ def own(request: pytest.FixtureRequest, tmp_path: Path, project: Any) -> Any:
     return make_app(redis.url, broker_transport_options={"global_keyprefix": prefix})
 
 
-@pytest.fixture
-def rabbit(rabbitmq: str, project: Any) -> Iterator[Any]:
+@pytest.fixture(params=[{}, {"confirm_publish": True}], ids=["", "confirms"])
+def rabbit(request: pytest.FixtureRequest, rabbitmq: str, project: Any) -> Iterator[Any]:
     """An app on RabbitMQ, with a queue of its own."""
     name = uuid.uuid4().hex[:8]
-    app = make_app(rabbitmq, task_default_queue=name)
+    app = make_app(rabbitmq, task_default_queue=name, broker_transport_options=request.param)
     yield app
     with app.connection_for_write() as connection:
         Queue(name)(connection.default_channel).delete()
