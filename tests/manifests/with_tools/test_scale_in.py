@@ -106,9 +106,10 @@ def test_idle_pods_go_first_and_without_the_mark_busy_ones_would(api: str, redis
         running = stack.enter_context(
             scaler(redis_stage, CELERIAC_KUBERNETES_URL=api, POD_NAMESPACE="celery")
         )
+        # What it has just met it looks at for a while before it takes pods away.
+        wait_until(lambda: 0 < running.desired("naps") < PODS, timeout=90, what="fewer pods to be wanted")
         answer = running.answer("naps")
         assert (answer["ready"], answer["running"]) == (PODS, BUSY)
-        assert 0 < answer["desired"] < PODS
         wait_until(lambda: any(pod.cost for pod in pods()), what="the costs to be written")
         marked = pods()
         count = min(PODS - answer["desired"], PODS - BUSY)
