@@ -96,7 +96,11 @@ class Reporter:
         self._ticked_at = time.monotonic()
         if self._ticked_at - self._looked_at >= _LOOK_EVERY:
             self._looked_at = self._ticked_at
-            self._report.expected = self._expected()
+            try:
+                self._report.expected = self._expected()
+            except Exception as error:
+                # Schedulers may be anybody's: beat goes on, and what was told last stays.
+                logger.debug("what will be due is not known: %r", error)
         return pause
 
     def apply_async(self, entry: Any, *args: Any, **options: Any) -> Any:

@@ -122,11 +122,11 @@ class KombuOutlet:
         if self._connection is None or self._pid != os.getpid():
             self._pid = os.getpid()
             self._channel = None
-            set_ = "confirm_publish" in (self._app.conf.broker_transport_options or {})
+            confirms = "confirm_publish" in (self._app.conf.broker_transport_options or {})
             self._connection = self._app.connection_for_write(
                 connect_timeout=self._patience,
                 # Or py-amqp would take the answers that a window waits for.
-                transport_options={"confirm_publish": False} if set_ else {},
+                transport_options={"confirm_publish": False} if confirms else {},
             )
             self._connection.connect()
         if self._channel is None or anew:

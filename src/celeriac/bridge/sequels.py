@@ -26,24 +26,31 @@ def sequels_of(app: Any, request: Request) -> list[tuple[str, str, int]]:
     return told
 
 
-def _counted(app: Any, whose: str, signatures: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, int]]:
-    found = Counter(queue for signature in signatures for queue in _queues(app, signature))
+def _counted(app: Any, whose: str, signatures: Iterable[Any]) -> list[tuple[str, str, int]]:
+    """Return them by queue; a route is looked for once for all calls of a task, of which a group has many."""
+    calls = Counter(call for signature in signatures for call in _calls(signature))
+    found: Counter[str] = Counter()
+    for (task, queue), count in calls.items():
+        found[queue_of_entry(app, task, {"queue": queue})] += count
     return [(whose, queue, count) for queue, count in found.items()]
 
 
-def _queues(app: Any, signature: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the queue of each task that is sent when this signature is."""
+def _calls(signature: Any) -> Iterator[tuple[str, str | None]]:
+    """Yield the task, and the queue if it is named, of each call that is made when this signature is."""
+    if not isinstance(signature, Mapping):
+        return  # whoever runs it will say what is wrong
     kwargs = signature.get("kwargs") or {}
     kind = signature.get("subtask_type")
     if kind == "group":
-        for task in kwargs.get("tasks") or ():
-            yield from _queues(app, task)
+        parts = kwargs.get("tasks") or ()
     elif kind == "chord":
         header = kwargs.get("header") or ()
-        for task in header if isinstance(header, list | tuple) else (header,):
-            yield from _queues(app, task)
+        parts = header if isinstance(header, list | tuple) else (header,)
     elif kind == "chain":
-        for task in (kwargs.get("tasks") or ())[:1]:
-            yield from _queues(app, task)
+        parts = (kwargs.get("tasks") or ())[:1]
     else:
-        yield queue_of_entry(app, str(signature["task"]), signature.get("options"))
+        queue = (signature.get("options") or {}).get("queue")
+        yield str(signature.get("task")), None if queue is None else str(queue)
+        return
+    for part in parts:
+        yield from _calls(part)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from celery import chain, chord, group
+from celery.worker.request import Request
+from kombu.message import Message
 
 from celeriac import Celery
 from celeriac.bridge.requests import stock_request
@@ -79,3 +81,10 @@ def test_all_parts_of_a_chord_tell_of_the_same_body(told: Told) -> None:
     assert len({one for part in said for one in part}) == 1
     [(_group, queue, count)] = said[0]
     assert (queue, count) == ("sums", 1)
+
+
+def test_what_cannot_be_understood_is_followed_by_nothing(told: Told) -> None:
+    embed = {"callbacks": [None, "text"], "chain": ["text"], "chord": 7}
+    message = Message(body=((), {}, embed), headers={"id": "one", "task": "work"})
+    request = Request(message, app=told.app, task=told.work, body=message.body, decoded=True)
+    assert sequels_of(told.app, request) == []
