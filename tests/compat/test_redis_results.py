@@ -255,14 +255,25 @@ def test_a_stored_success_is_never_overwritten(store: RedisResults, make_app: Ma
     assert make_app().AsyncResult("b").get(timeout=1) == "new"
 
 
-def test_a_retry_that_has_succeeded_already_is_not_overwritten(make_app: MakeApp, server: Redis) -> None:
+def test_a_retry_that_has_ended_already_is_not_overwritten(make_app: MakeApp, server: Redis) -> None:
     backend = make_app().backend
-    retried = backend.encode({"status": "RETRY", "result": None})
-    for task_id, state in [("quick", "SUCCESS"), ("slow", "STARTED")]:
-        finish(backend, task_id, 1, state)
+    error = {"exc_type": "ValueError", "exc_message": ["no"], "exc_module": "builtins"}
+    retried = backend.encode({"status": "RETRY", "result": error})
+    ends = {"quick": "SUCCESS", "bad": "FAILURE", "stopped": "REVOKED", "slow": "STARTED"}
+    for task_id, state in ends.items():
+        finish(backend, task_id, ValueError("no") if state in ("FAILURE", "REVOKED") else 1, state)
         backend._set_with_state(backend.get_key_for_task(task_id), retried, states.RETRY)
-    assert [backend.get_state(task_id) for task_id in ("quick", "slow")] == ["SUCCESS", "RETRY"]
+    assert [backend.get_state(task_id) for task_id in ends] == ["SUCCESS", "FAILURE", "REVOKED", "RETRY"]
     assert server.ttl(backend.get_key_for_task("slow")) > 0
+
+
+def test_a_held_start_is_not_stored_over_what_a_retry_has_come_to(
+    store: RedisResults, make_app: MakeApp
+) -> None:
+    finish(store, "a", {"pid": 1}, states.STARTED)
+    make_app(celery.Celery).backend.store_result("a", ValueError("no"), states.FAILURE)
+    finish(store, "a", ValueError("again"), states.RETRY)
+    assert make_app().AsyncResult("a").state == states.FAILURE
 
 
 def test_what_nobody_can_read_is_overwritten(store: RedisResults, server: Redis, make_app: MakeApp) -> None:

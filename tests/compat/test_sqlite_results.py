@@ -42,6 +42,15 @@ def make_app(tmp_path: Path) -> MakeApp:
     return make
 
 
+#: How an error is stored.
+NO = {"exc_type": "ValueError", "exc_message": ["no"], "exc_module": "builtins"}
+
+
+def outcome(state: str) -> Any:
+    """Return what a task may come to in that state."""
+    return 1 if state in ("STARTED", "SUCCESS") else ValueError("no")
+
+
 def rows(folder: Path) -> int:
     """Return how many rows the file holds, expired or not."""
     with closing(sqlite3.connect(folder / "results.db")) as file:
@@ -76,6 +85,61 @@ def test_a_success_is_not_overwritten(make_app: MakeApp) -> None:
     backend.store_result("a", 1, "SUCCESS")
     backend.store_result("a", None, "STARTED")
     assert make_app().AsyncResult("a").get(timeout=1) == 1
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+@pytest.mark.parametrize(
+    ("stored", "late", "kept"),
+    [
+        ("SUCCESS", "RETRY", "SUCCESS"),
+        ("SUCCESS", "FAILURE", "SUCCESS"),
+        ("FAILURE", "RETRY", "FAILURE"),
+        ("REVOKED", "RETRY", "REVOKED"),
+        ("FAILURE", "STARTED", "STARTED"),
+        ("STARTED", "RETRY", "RETRY"),
+    ],
+)
+def test_a_run_that_stores_late_is_not_believed(
+    make_app: MakeApp, stored: str, late: str, kept: str, *, is_held: bool
+) -> None:
+    quicker, later = make_app().backend, make_app().backend
+    if is_held:
+        later.hold()
+        later.store_result("a", outcome(late), late)
+        quicker.store_result("a", outcome(stored), stored)
+        later.flush()
+    else:
+        quicker.store_result("a", outcome(stored), stored)
+        # As if it had looked at what is stored just before.
+        later._get_task_meta_for = lambda _: {"status": "PENDING"}
+        later.store_result("a", outcome(late), late)
+    assert make_app().AsyncResult("a").state == kept
+
+
+@pytest.mark.parametrize("held", ["SUCCESS", "FAILURE"])
+def test_a_retry_is_not_held_over_an_end(make_app: MakeApp, held: str) -> None:
+    backend = make_app().backend
+    backend.hold()
+    key = backend.get_key_for_task("a")
+    for state in (held, "RETRY"):
+        backend._set_with_state(key, backend.encode({"status": state, "result": NO}), state)
+    backend.flush()
+    assert make_app().AsyncResult("a").state == held
+
+
+def test_a_success_that_has_expired_or_that_nobody_can_read_is_overwritten(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    backend = make_app().backend
+    for task_id in ("old", "rubbish"):
+        backend.store_result(task_id, 1, "SUCCESS")
+    with closing(sqlite3.connect(tmp_path / "results.db")) as file, file:
+        file.execute("UPDATE celery_results SET expires = 1 WHERE key LIKE '%old'")
+        file.execute("UPDATE celery_results SET value = x'00ff' WHERE key LIKE '%rubbish'")
+    for task_id in ("old", "rubbish"):
+        key = backend.get_key_for_task(task_id)
+        backend._set_with_state(key, backend.encode({"status": "RETRY", "result": NO}), "RETRY")
+        assert make_app().AsyncResult(task_id).state == "RETRY"
 
 
 def test_compressed_and_pickled_results(make_app: MakeApp) -> None:

@@ -49,12 +49,13 @@ for i, key in ipairs(KEYS) do
 end
 return taken
 """
-#: Stores and publishes a value unless its key holds a success.
-STORE_UNLESS_SUCCESS: Final = """
+#: Stores and publishes a task's RETRY unless its key holds an end.
+STORE_RETRY: Final = """
 local stored = redis.call('GET', KEYS[1])
 if stored then
     local readable, meta = pcall(cjson.decode, stored)
-    if readable and type(meta) == 'table' and meta.status == 'SUCCESS' then return 0 end
+    local ends = {SUCCESS = true, FAILURE = true, REVOKED = true}
+    if readable and type(meta) == 'table' and ends[meta.status] then return 0 end
 end
 if ARGV[2] == '0' then
     redis.call('SET', KEYS[1], ARGV[1])
@@ -130,6 +131,8 @@ class RedisResults(RedisBackend):
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:
         if not self._may_hold(state, request):
+            if state == states.RETRY:
+                self._drop_held(self.get_key_for_task(task_id))
             self._store_held_first()
             return super()._store_result(task_id, result, state, traceback, request=request, **kwargs)
         meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=request)
@@ -166,6 +169,13 @@ class RedisResults(RedisBackend):
             with suppress(BrokerUnavailable):  # it stays held, and the shard's next flush meets the same
                 self.flush()
 
+    def _drop_held(self, key: bytes) -> None:
+        """A STARTED that a retry follows is not stored over what the retry has come to."""
+        with self._lock:
+            if (held := self._held.get(key)) is not None and held.state == states.STARTED:
+                del self._held[key]
+                self._held_bytes -= len(held.value)
+
     def _store_held_first(self) -> None:
         """Others may act on what is stored next; what it follows is stored before, with Celery's retries."""
         if self._held and self._holder == os.getpid():
@@ -179,7 +189,7 @@ class RedisResults(RedisBackend):
                 self._store_chunk(chunk)
                 with self._lock:
                     for key, result in chunk:
-                        if self._held.get(key) is result:  # else a later state of the same task
+                        if self._held.get(key) is result:  # else dropped, or a later state of the same task
                             del self._held[key]
                             self._held_bytes -= len(result.value)
 
@@ -246,11 +256,11 @@ class RedisResults(RedisBackend):
         if state != states.RETRY:
             return super()._set_with_state(key, value, state)
         # The retry was sent before this, and may have succeeded since Celery looked at what is stored.
-        return self.ensure(self._store_unless_success, ([key], [value, self.expires or 0]))
+        return self.ensure(self._store_retry, ([key], [value, self.expires or 0]))
 
     @cached_property
-    def _store_unless_success(self) -> Any:
-        return self.client.register_script(STORE_UNLESS_SUCCESS)
+    def _store_retry(self) -> Any:
+        return self.client.register_script(STORE_RETRY)
 
     def delete(self, key: bytes) -> None:
         self._store_held_first()

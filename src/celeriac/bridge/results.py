@@ -10,8 +10,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from sqlite3 import Connection
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from celery import states
@@ -19,6 +20,7 @@ from celery.backends.base import KeyValueStoreBackend
 from celery.exceptions import TimeoutError as ResultTimeout
 from kombu.utils.encoding import bytes_to_str
 
+from celeriac.bridge.result_order import gives_way
 from celeriac.brokers.connect import parse_sqlite_url
 from celeriac.brokers.sqlite_file import PATIENCE, SqliteFile
 from celeriac.core.errors import BrokerUnavailable, ConfigurationError
@@ -26,6 +28,17 @@ from celeriac.core.errors import BrokerUnavailable, ConfigurationError
 __all__ = ["SqliteBackend"]
 
 Value = str | bytes | int
+
+
+class Row(NamedTuple):
+    """What is stored at one key."""
+
+    value: Value
+    #: Unix seconds, or None for never.
+    expires: float | None
+    #: The task's state that this is, or None for anything else.
+    state: str | None = None
+
 
 #: Times are Unix seconds; a row past its time counts as absent at once and is deleted later.
 TABLE: Final = """CREATE TABLE IF NOT EXISTS celery_results
@@ -41,6 +54,8 @@ PUT: Final = (
     "INSERT INTO celery_results (key, value, expires) VALUES (?, ?, ?)"
     " ON CONFLICT (key) DO UPDATE SET value = excluded.value, expires = excluded.expires"
 )
+#: A task's state: the one that is stored stays if it does not give way.
+PUT_STATE: Final = f"{PUT} WHERE expires <= ? OR gives_way(value, ?)"
 PUT_NEW: Final = "INSERT OR IGNORE INTO celery_results (key, value, expires) VALUES (?, ?, ?)"
 ADD_ONE: Final = (
     "INSERT INTO celery_results (key, value, expires) VALUES (?, 1, ?)"
@@ -94,8 +109,8 @@ class SqliteBackend(KeyValueStoreBackend):
         self._failure_expires = (
             self.expires if failure_expires is None else self.prepare_expires(failure_expires)
         )
-        self._file = ResultFile(address.path, address.synchronous)
-        self._held: dict[str, tuple[Value, float | None]] | None = None
+        self._file = ResultFile(address.path, address.synchronous, self._gives_way)
+        self._held: dict[str, Row] | None = None
         self._delivery = threading.local()
 
     def as_uri(self, include_password: bool = False) -> str:  # noqa: ARG002 - a file has no password
@@ -118,12 +133,14 @@ class SqliteBackend(KeyValueStoreBackend):
         return [found.get(key) for key in wanted]
 
     def set(self, key: str, value: Value, expires: float | None = None) -> None:
-        row = value, _moment(self.expires if expires is None else expires)
+        self._put(key, Row(value, _moment(self.expires if expires is None else expires)))
+
+    def _put(self, key: str, row: Row) -> None:
         with self._file.lock:
-            if self._held is not None:
-                self._held[key] = row
-            else:
+            if self._held is None:
                 self._file.put({key: row})
+            elif (held := self._held.get(key)) is None or _may_follow(held.state, row.state):
+                self._held[key] = row
 
     def delete(self, key: str) -> None:
         self.flush()
@@ -156,7 +173,15 @@ class SqliteBackend(KeyValueStoreBackend):
             pass
 
     def _set_with_state(self, key: str, value: Value, state: str) -> None:
-        self.set(key, value, expires=self._failure_expires if state == states.FAILURE else None)
+        expires = self._failure_expires if state == states.FAILURE else self.expires
+        self._put(key, Row(value, _moment(expires), state))
+
+    def _gives_way(self, stored: Value, state: str) -> bool:
+        """Whether a task's state may be stored over what is there."""
+        try:
+            return gives_way(self.decode(stored)["status"], state)
+        except Exception:
+            return True  # nobody can read what is there, so it is nobody's result
 
     # -- Chords: each part counts once, however often its task is delivered
 
@@ -256,10 +281,15 @@ class ResultFile(SqliteFile):
 
     _unswept = 0
 
-    def get(self, keys: list[str], held: Mapping[str, tuple[Value, float | None]] | None) -> dict[str, Value]:
+    def __init__(self, path: Path, synchronous: str, gives_way: Callable[[Value, str], bool]) -> None:
+        """``gives_way`` tells of a stored value whether a task's state may be stored over it."""
+        super().__init__(path, synchronous)
+        self._gives_way = gives_way
+
+    def get(self, keys: list[str], held: Mapping[str, Row] | None) -> dict[str, Value]:
         """Return the values of those keys that are there and not expired; what is held comes first."""
         with self.lock:
-            found = {key: held[key][0] for key in keys if key in held} if held else {}
+            found = {key: held[key].value for key in keys if key in held} if held else {}
             missing = [key for key in keys if key not in found]
             if len(missing) == 1:
                 with self.reading() as db:
@@ -271,10 +301,15 @@ class ResultFile(SqliteFile):
                     found.update(db.execute(GET_MANY, (json.dumps(missing), time.time())))
         return found
 
-    def put(self, rows: Mapping[str, tuple[Value, float | None]]) -> None:
-        """Store values with the moment each expires at, or None."""
+    def put(self, rows: Mapping[str, Row]) -> None:
+        """Store these rows, but no state of a task over one that does not give way to it."""
+        now = time.time()
         with self.writing() as db:
-            db.executemany(PUT, ((key, value, expires) for key, (value, expires) in rows.items()))
+            db.executemany(PUT, ((key, *row[:2]) for key, row in rows.items() if row.state is None))
+            db.executemany(
+                PUT_STATE,
+                ((key, *row[:2], now, row.state) for key, row in rows.items() if row.state is not None),
+            )
             self._unswept += len(rows)
             if self._unswept >= SWEEP_EVERY:
                 db.execute(SWEEP, (time.time(), 2 * self._unswept))
@@ -309,10 +344,16 @@ class ResultFile(SqliteFile):
             db.execute(f"PRAGMA synchronous = {self._synchronous}")
             db.execute(TABLE)
             db.execute(INDEX)
+            db.create_function("gives_way", 2, self._gives_way)
         except BaseException:  # the next use opens the file anew
             db.close()
             raise
         return db
+
+
+def _may_follow(held: str | None, state: str | None) -> bool:
+    """Whether a row of one state may take the place of a held one; what is no task's state always may."""
+    return held is None or state is None or gives_way(held, state)
 
 
 def _moment(seconds: float | None) -> float | None:
