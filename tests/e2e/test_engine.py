@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -206,6 +207,19 @@ def test_remote_control(stage: Stage) -> None:
     stage.send("add", 1, 1)
     assert stage.app.control.purge() >= 1
     assert stage.broker().stats(["celery"])["celery"].ready == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts what /proc lists")
+def test_who_asks_for_stats_leaves_no_descriptors_behind(stage: Stage) -> None:
+    with stage.worker("-c", "1", "-n", "one@test") as worker:
+        inspect = stage.app.control.inspect(timeout=5, destination=["one@test"])
+        descriptors = Path(f"/proc/{worker.pid}/fd")
+        counts = []
+        for _ in range(8):
+            assert inspect.stats()["one@test"]["broker"]["transport"]
+            counts.append(len(list(descriptors.iterdir())))
+        assert worker.stop() == 0
+    assert max(counts) <= counts[0] + 1, counts
 
 
 def test_a_misspelt_setting_stops_start_up(stage: Stage) -> None:

@@ -152,7 +152,8 @@ class Worker(StockWorker):
     def stats(self) -> dict[str, Any]:
         if self.engine is None:
             return dict(super().stats())
-        connection = self.app.connection_for_read()
+        # Each new connection of kombu's to Redis keeps a descriptor until garbage is collected.
+        connection = getattr(self.consumer, "connection", None) or self.app.connection_for_read()
         autoscaler = {} if self.autoscaler is None else {"autoscaler": self.autoscaler.info()}
         return {
             **WorkController.info(self),
