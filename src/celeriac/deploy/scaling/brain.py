@@ -82,6 +82,7 @@ class Brain:
             return Decision(view.pods, reason="the metrics could not be read: nothing changes")
         self._learn(view)
         service, cv = self._run_times.mean, self._run_times.cv
+        self._steps.hurry(self._lead + service)
         ahead = math.ceil((self._lead + TICK) / TICK) + 1
         peaks = self._forecaster.peak(ahead, self._width()) * service / TICK
         dearest = self._forecaster.affordable(self.aims.premium)

@@ -9,7 +9,8 @@ from celeriac.deploy.scaling.view import TICK
 
 __all__ = ["Steps"]
 
-_SHORTEST, _LONGEST = 400.0, 700.0  # seconds
+_SHORTEST, _LONGEST = 400.0, 700.0  # seconds, at most
+_QUICKEST, _UNHURRIED = 0.2, 150.0  # as a share of these; seconds of being short by which it grows by one
 _FOR_ALL = 0.15  # of that, to give up every pod; longer for a smaller share of them
 _REGRET = 900.0
 _KEEP = 1.0  # pods
@@ -27,13 +28,18 @@ class Steps:
         self._slots = slots_per_pod
         self._needs: deque[tuple[float, float]] = deque()
         self._hold = _SHORTEST
+        self._pace = 1.0
         self._scaled_in = -math.inf
         self._scaled_out = -math.inf
 
     @property
     def hold(self) -> float:
         """Seconds for which the greatest need is kept."""
-        return self._hold
+        return self._hold * self._pace
+
+    def hurry(self, short_for: float) -> None:
+        """Slots that are missed are missed for that many seconds: the fewer, the sooner one is given up."""
+        self._pace = min(_QUICKEST + short_for / _UNHURRIED, 1.0)
 
     def pods(
         self, now: float, pods: int, steady: float, urgent: float, caution: float, *, brief: bool = False
@@ -46,7 +52,7 @@ class Steps:
         """
         lasting = steady if brief else max(steady, min(urgent, steady + _KEEP * self._slots))
         self._needs.append((now, lasting))
-        while self._needs[0][0] < now - self._hold:
+        while self._needs[0][0] < now - self.hold:
             self._needs.popleft()
         slack = min(max(_UP_SLACK * (1 - caution / 2), 0.0), _UP_SLACK, _PART * pods)
         up = self._whole(steady, slack, urgent)
@@ -60,7 +66,7 @@ class Steps:
         if urgent > self._held() and not large:
             return pods  # soon all of it has been worked off: one step then, not many now
         if down < pods:
-            pause = _PAUSE * pods / (pods - down)
+            pause = _PAUSE * self._pace * pods / (pods - down)
             if now - self._scaled_in < pause and urgent <= self._held() and not large:
                 return pods
             self._scaled_in = now
@@ -78,7 +84,7 @@ class Steps:
             down = self._whole(greatest, slack, urgent)
             if down >= pods:
                 return pods
-            if now - at >= min(_FOR_ALL * pods / (pods - down), 1.0) * self._hold - TICK:
+            if now - at >= min(_FOR_ALL * pods / (pods - down), 1.0) * self.hold - TICK:
                 return down
         return pods
 
@@ -86,5 +92,5 @@ class Steps:
         return max(math.ceil(steady / self._slots - slack), math.ceil(urgent / self._slots))
 
     def _regret(self, now: float, steady: float, urgent: float) -> None:
-        if steady >= urgent and now - self._scaled_in < _REGRET:
+        if steady >= urgent and now - self._scaled_in < _REGRET * self._pace:
             self._hold = min(self._hold * 1.1, _LONGEST)
