@@ -29,16 +29,16 @@ def connection(postgres: Any, project: Any) -> Iterator[Any]:
 @pytest.fixture
 def past_the_cursor(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many messages each statement past the cursor was for."""
-    from celeriac.django import postgres_insert
+    from celeriac.django.postgres_insert import PostgresInsert
 
-    insert: Callable[..., Any] = postgres_insert.insert
+    insert: Callable[..., Any] = PostgresInsert.insert
     seen: list[int] = []
 
-    def noted(connection: Any, statements: Any, outgoing: Any) -> Any:
+    def noted(itself: Any, connection: Any, statements: Any, outgoing: Any) -> Any:
         seen.append(len(outgoing))
-        return insert(connection, statements, outgoing)
+        return insert(itself, connection, statements, outgoing)
 
-    monkeypatch.setattr(postgres_insert, "insert", noted)
+    monkeypatch.setattr(PostgresInsert, "insert", noted)
     return seen
 
 
