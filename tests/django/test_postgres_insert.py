@@ -29,16 +29,16 @@ def connection(postgres: Any, project: Any) -> Iterator[Any]:
 @pytest.fixture
 def past_the_cursor(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many messages each statement past the cursor was for."""
-    from celeriac.django.postgres_insert import PostgresInsert
+    from celeriac.django import postgres_insert
 
-    insert: Callable[..., Any] = PostgresInsert.insert
+    insert: Callable[..., Any] = postgres_insert.insert
     seen: list[int] = []
 
-    def noted(itself: Any, connection: Any, statements: Any, outgoing: Any) -> Any:
+    def noted(connection: Any, statements: Any, outgoing: Any) -> Any:
         seen.append(len(outgoing))
-        return insert(itself, connection, statements, outgoing)
+        return insert(connection, statements, outgoing)
 
-    monkeypatch.setattr(PostgresInsert, "insert", noted)
+    monkeypatch.setattr(postgres_insert, "insert", noted)
     return seen
 
 

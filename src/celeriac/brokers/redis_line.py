@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from celeriac.brokers.redis_client import script_unknown
-from celeriac.brokers.wakeful_wait import WakefulWait
+from celeriac.brokers.redis_wait import WakefulWait
 
 __all__ = ["Line", "Script"]
 

@@ -1,19 +1,15 @@
 """New rows handed to PostgreSQL as libpq takes them.
 
-psycopg's cursor takes as long over a statement as the server does, and the kernel as long to wake who
-sleeps over the answer; a call in a transaction waits for all of it.
+psycopg's cursor takes as long over a statement as the server does; a call in a transaction waits for both.
 """
 
 from __future__ import annotations
 
-import select
 from collections.abc import Sequence
 from struct import Struct
 from time import time_ns
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
-from celeriac.brokers.wakeful_wait import WakefulWait
 from celeriac.core.outbox import Outgoing
 from celeriac.django.statements import Statements
 
@@ -24,7 +20,7 @@ try:
 except ImportError:  # another driver, or none
     psycopg = None  # type: ignore[assignment]
 
-__all__ = ["PostgresInsert", "can_insert"]
+__all__ = ["can_insert", "insert"]
 
 _UTF8: Final = (b"UTF8", b"utf8", b"utf-8", b"UTF-8")
 #: Types of the parameters, in the order of ``statements.MESSAGE``, as every PostgreSQL numbers them.
@@ -36,8 +32,6 @@ _pack_float: Final = Struct("!d").pack
 _pack_moment: Final = Struct("!q").pack
 #: Where PostgreSQL's time begins, in microseconds of Unix time.
 _EPOCH: Final = 946_684_800_000_000
-#: Seconds within which an insert has to be answered for a wait awake to pay.
-_SOON: Final = 200e-6
 
 
 def can_insert(connection: Any) -> bool:
@@ -58,38 +52,20 @@ def can_insert(connection: Any) -> bool:
     )
 
 
-class PostgresInsert:
-    """Writes rows, and waits awake for the answers of servers that are near."""
-
-    def __init__(self) -> None:
-        #: By psycopg's connection: a new one is another socket, and may lead to another server.
-        self._waits: WeakKeyDictionary[Any, WakefulWait] = WeakKeyDictionary()
-
-    def insert(self, connection: Any, statements: Statements, outgoing: Sequence[Outgoing]) -> list[int]:
-        """Write a row for each message in the open transaction; return their ids."""
-        connection.validate_no_broken_transaction()
-        now = _pack_moment(time_ns() // 1000 - _EPOCH)
-        values = [value for one in outgoing for value in _values(one, now)]
-        rows, raw = len(outgoing), connection.connection
-        with connection.wrap_database_errors, raw.lock:
-            raw.pgconn.send_query_params(
-                statements.insert_message(rows), values, _TYPES * rows, (_BINARY,) * len(values), _BINARY
-            )
-            self._wait_awake(raw)
-            [result] = raw.wait(generators.execute(raw.pgconn))
-            if result.status != pq.ExecStatus.TUPLES_OK:
-                raise error_from_result(result)
-        return [int.from_bytes(result.get_value(row, 0), "big") for row in range(rows)]
-
-    def _wait_awake(self, raw: Any) -> None:
-        """Return when the answer is there, or is to be slept over."""
-        if not hasattr(select, "poll"):
-            return
-        if (wait := self._waits.get(raw)) is None:
-            wait = self._waits[raw] = WakefulWait(raw, _SOON)
-        # What has been sent may not have left yet, and the server waits for all of it.
-        if raw.pgconn.flush() == 0:
-            wait.wait()
+def insert(connection: Any, statements: Statements, outgoing: Sequence[Outgoing]) -> list[int]:
+    """Write a row for each message in the open transaction; return their ids."""
+    connection.validate_no_broken_transaction()
+    now = _pack_moment(time_ns() // 1000 - _EPOCH)
+    values = [value for one in outgoing for value in _values(one, now)]
+    rows, raw = len(outgoing), connection.connection
+    with connection.wrap_database_errors, raw.lock:
+        raw.pgconn.send_query_params(
+            statements.insert_message(rows), values, _TYPES * rows, (_BINARY,) * len(values), _BINARY
+        )
+        [result] = raw.wait(generators.execute(raw.pgconn))
+        if result.status != pq.ExecStatus.TUPLES_OK:
+            raise error_from_result(result)
+    return [int.from_bytes(result.get_value(row, 0), "big") for row in range(rows)]
 
 
 def _values(one: Outgoing, now: bytes) -> tuple[bytes | None, ...]:

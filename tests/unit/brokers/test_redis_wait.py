@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from celeriac.brokers.wakeful_wait import LOOK_AGAIN_AFTER, WakefulWait
+from celeriac.brokers.redis_wait import LOOK_AGAIN_AFTER, WakefulWait
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs two cores"

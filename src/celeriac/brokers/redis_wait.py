@@ -1,8 +1,7 @@
 """Waiting awake for an answer that is nearly there.
 
 The kernel takes longer to put a process to sleep and to wake it (some 60 µs) than a Redis on the same
-machine takes to answer (some 30 µs), so a producer that waits awake for a moment sends twice as many. A
-database answers an insert within another 60.
+machine takes to answer (some 30 µs), so a producer that waits awake for a moment sends twice as many.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Final, Protocol
 
 __all__ = ["LOOK_AGAIN_AFTER", "WakefulWait"]
 
-#: Within this Redis has to answer for the waiting to pay.
+#: Within this an answer has to come for the waiting to pay.
 _MOST_SECONDS: Final = 60e-6
 #: As long as answers take longer, ever fewer are waited for awake, in the end each so many-th.
 LOOK_AGAIN_AFTER: Final = 256
@@ -27,9 +26,7 @@ class _Socket(Protocol):
 class WakefulWait:
     """Waits for one connection's answers, awake as long as they come soon and there is a core to spare."""
 
-    def __init__(self, connection: _Socket, most_seconds: float = _MOST_SECONDS) -> None:
-        """Within ``most_seconds`` an answer has to come for the waiting to pay."""
-        self._most_seconds = most_seconds
+    def __init__(self, connection: _Socket) -> None:
         self._poll = select.poll()
         self._poll.register(connection, select.POLLIN)
         self._skip = 0 if _cores() > 1 else -1
@@ -46,7 +43,7 @@ class WakefulWait:
             if self._skip > 0:
                 self._skip -= 1
             return False
-        until = time.perf_counter() + self._most_seconds
+        until = time.perf_counter() + _MOST_SECONDS
         while True:
             if self._poll.poll(0):
                 self._pause = 1
