@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from outbox_parts.transactions import CELERIAC, CELERY, INLINE, ROW, SENT, added
+from outbox_parts.transactions import CELERIAC, CELERY, INLINE, PREPARED, ROW, SENT, added
 
 __all__ = ["render"]
 
@@ -50,7 +50,7 @@ def _rows(outbox: Mapping[str, Any], tasks: Mapping[str, Any]) -> Iterator[tuple
 
 def _transactions(found: Mapping[str, dict[str, list[float]]]) -> Iterator[tuple[str, str, str]]:
     wall, cpu = found["milliseconds"], found["milliseconds of CPU"]
-    for kind in (ROW, SENT, INLINE, CELERIAC, CELERY):
+    for kind in (ROW, PREPARED, SENT, INLINE, CELERIAC, CELERY):
         note = f"{added(cpu, kind):.2f} ms of the process' CPU"
         yield f"Added to a transaction: {kind.removeprefix('and ')}", f"{added(wall, kind):.2f} ms", note
 

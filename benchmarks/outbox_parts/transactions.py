@@ -13,6 +13,7 @@ __all__ = ["measure_transactions"]
 
 ORDER = "the order alone"
 ROW = "and a row for the call, which a relay sends"
+PREPARED = "and a row for the call, prepared on the server (prepare_threshold)"
 SENT = "and a row for the call, which a thread sends after the commit"
 INLINE = "and a row for the call, which the request sends after the commit"
 CELERIAC = "and on_commit(delay), Celeriac without an outbox"
@@ -38,9 +39,16 @@ def measure_transactions(site: Site, orders: int) -> dict[str, dict[str, list[fl
     row.app.framework.desk.outbox._fast_path.leave = lambda *_, **__: None
     plain = make_task(Celery, site.url, "plain", outbox_enabled=False)
     stock = make_task(celery.Celery, site.url, "stock")
+
+    def call_prepared() -> None:
+        connection.connection.prepare_threshold = 5
+        row.delay(1, name="x")
+        connection.connection.prepare_threshold = None
+
     kinds: dict[str, Callable[[], Any]] = {
         ORDER: lambda: None,
         ROW: lambda: row.delay(1, name="x"),
+        PREPARED: call_prepared,
         SENT: lambda: sent.delay(1, name="x"),
         INLINE: lambda: inline.delay(1, name="x"),
         CELERIAC: lambda: transaction.on_commit(lambda: plain.delay(1, name="x")),

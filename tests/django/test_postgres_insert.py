@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,25 +21,29 @@ pytestmark = pytest.mark.shows("beyond", "calls inside a transaction leave with 
 DUE = 4_102_444_800.5
 
 
-@pytest.fixture
-def connection(postgres: Any, project: Any) -> Iterator[Any]:
-    yield project["postgres"]
+@pytest.fixture(params=[None, 5], ids=["", "prepared"])
+def connection(request: pytest.FixtureRequest, postgres: Any, project: Any) -> Iterator[Any]:
+    connection = project["postgres"]
+    connection.ensure_connection()
+    connection.connection.prepare_threshold = request.param
+    yield connection
+    connection.close()
     empty("postgres")
 
 
 @pytest.fixture
 def past_the_cursor(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many messages each statement past the cursor was for."""
-    from celeriac.django import postgres_insert
+    from celeriac.django.postgres_insert import PostgresInsert
 
-    insert: Callable[..., Any] = postgres_insert.insert
+    insert: Callable[..., Any] = PostgresInsert.insert
     seen: list[int] = []
 
-    def noted(connection: Any, statements: Any, outgoing: Any) -> Any:
+    def noted(itself: Any, connection: Any, statements: Any, outgoing: Any) -> Any:
         seen.append(len(outgoing))
-        return insert(connection, statements, outgoing)
+        return insert(itself, connection, statements, outgoing)
 
-    monkeypatch.setattr(postgres_insert, "insert", noted)
+    monkeypatch.setattr(PostgresInsert, "insert", noted)
     return seen
 
 
@@ -116,6 +121,31 @@ def test_what_the_server_refuses_is_an_error_of_the_call(
         with pytest.raises(TransactionManagementError):
             post.ship.delay("too late")
         assert connection.connection.info.transaction_status.name == "INTRANS"
+
+
+def test_only_a_project_that_says_so_has_statements_prepared(
+    connection: Any, tmp_path: Path, past_the_cursor: list[int]
+) -> None:
+    from django.db import ProgrammingError, transaction
+
+    post = Post(tmp_path)
+    known = "SELECT count(*) FROM pg_prepared_statements WHERE name = 'celeriac_outbox'"
+    with transaction.atomic("postgres"):
+        begin(connection)
+        post.ship.delay("rolled back")
+        transaction.set_rollback(True, "postgres")
+    with connection.cursor() as cursor:
+        is_prepared = cursor.execute(known).fetchone() == (1,)
+    assert is_prepared == (connection.connection.prepare_threshold is not None)
+    for what in ("kept", "discarded", "again"):
+        if what == "discarded":
+            with connection.cursor() as cursor:
+                cursor.execute("DEALLOCATE ALL")
+        expected = pytest.raises(ProgrammingError) if is_prepared and what == "discarded" else nullcontext()
+        with expected, transaction.atomic("postgres"):
+            begin(connection)
+            post.ship.delay(what)
+    assert post.arrived() == (["kept", "again"] if is_prepared else ["kept", "discarded", "again"])
 
 
 def test_whoever_wants_to_know_of_each_statement_is_told(

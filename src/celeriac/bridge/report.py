@@ -30,10 +30,7 @@ def log_events(events: Events) -> Events:
     events.subscribe(
         MessageBuried, lambda e: logger.error("Message of queue %s buried: %s", e.queue, e.reason)
     )
-    events.subscribe(
-        LeaseLost,
-        lambda e: logger.warning("Lease %s of queue %s had been taken back before", e.lease, e.queue),
-    )
+    events.subscribe(LeaseLost, _lease_lost)
     events.subscribe(BrokerLost, lambda e: logger.error("%s; trying again in %.1f s", e.error, e.retry_in))
     events.subscribe(BrokerRegained, lambda _: logger.info("The broker answers again"))
     return events
@@ -52,3 +49,14 @@ def _shard_stopped(event: ShardStopped) -> None:
 def _leases_returned(event: LeasesReturned) -> None:
     whose = event.owner or "nodes that stopped renewing"
     logger.warning("%d leases of %s went back to their queues", event.count, whose)
+
+
+def _lease_lost(event: LeaseLost) -> None:
+    if event.unsure:
+        logger.info(
+            "Lease %s of queue %s is gone: settled by a call whose answer was lost, or taken back",
+            event.lease,
+            event.queue,
+        )
+    else:
+        logger.warning("Lease %s of queue %s had been taken back before", event.lease, event.queue)

@@ -78,6 +78,8 @@ class MessageBuried(Event, frozen=True, kw_only=True):
 class LeaseLost(Event, frozen=True, kw_only=True):
     lease: str
     queue: str
+    #: Or settled already, by a call whose answer was lost.
+    unsure: bool = False
 
 
 class BrokerLost(Event, frozen=True, kw_only=True):

@@ -10,11 +10,11 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from celeriac.core.errors import ConfigurationError
 from celeriac.core.outbox import Outgoing, Told
-from celeriac.django import postgres_insert
 from celeriac.django.claims import moment
 from celeriac.django.fast_path import FastPath
 from celeriac.django.fetching import fetch_all
 from celeriac.django.models import OutboxMessage
+from celeriac.django.postgres_insert import PostgresInsert, can_insert
 from celeriac.django.tables import Tables
 from celeriac.django.transaction_end import at_end
 
@@ -29,6 +29,7 @@ class TransactionalOutbox:
     def __init__(self, tables: Tables, fast_path: FastPath) -> None:
         self._tables = tables
         self._fast_path = fast_path
+        self._postgres = PostgresInsert()
 
     def transaction(self, using: str | None = None) -> str | None:
         """Return the database in whose transaction the calling thread is."""
@@ -63,8 +64,8 @@ class TransactionalOutbox:
     def _insert(self, connection: Any, outgoing: Sequence[Outgoing]) -> list[int]:
         """Write the rows with as few statements as tell their ids; return these."""
         statements = self._tables.on(connection.alias)
-        if postgres_insert.can_insert(connection):
-            return postgres_insert.insert(connection, statements, outgoing)
+        if can_insert(connection):
+            return self._postgres.insert(connection, statements, outgoing)
         now, held_until = moment(connection), self._fast_path.held_until(connection)
         rows = [_values(connection, one, now, held_until) for one in outgoing]
         if statements.returns_ids:

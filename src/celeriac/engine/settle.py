@@ -39,6 +39,8 @@ class Settler:
         self._events = events
         self._every = every
         self._finished: deque[Finished] = deque()
+        #: Leases that a call may have settled although it failed.
+        self._unsure: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._finished)
@@ -77,7 +79,8 @@ class Settler:
     def report_lost(self, leases: Sequence[Lease]) -> None:
         """Tell that these leases had been taken back before they were settled."""
         for lease in leases:
-            self._events.emit(LeaseLost(lease=lease.id, queue=lease.message.queue))
+            unsure = lease.id in self._unsure
+            self._events.emit(LeaseLost(lease=lease.id, queue=lease.message.queue, unsure=unsure))
 
     @contextmanager
     def _taken(self) -> Iterator[list[Finished]]:
@@ -91,6 +94,7 @@ class Settler:
             yield taken
         except BaseException:  # still leased and journaled: kept for the next time, or for the eviction
             self._finished.extendleft(reversed(taken))
+            self._unsure.update(finished.lease.id for finished in taken)
             raise
 
     def _note_stored(self, taken: Sequence[Finished]) -> None:
@@ -134,6 +138,8 @@ class Settler:
         self._forget(settled)
 
     def _forget(self, settled: Sequence[Finished]) -> None:
+        if self._unsure:
+            self._unsure.difference_update(finished.lease.id for finished in settled)
         for finished in settled:
             if finished.slot is not None:
                 self._journal.settle(finished.slot)

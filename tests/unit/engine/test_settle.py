@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -255,6 +256,24 @@ def test_a_lease_taken_back_before_is_told_and_changes_nothing(desk: Desk, name:
     assert desk.buried == []  # it waits to be run again; nobody has buried it
     assert desk.stats == QueueStats(ready=1)
     assert (len(desk.settler), desk.journaled) == (0, {})
+
+
+@pytest.mark.parametrize("verb", ["settle", "claim"])
+def test_what_a_call_without_an_answer_may_have_settled_is_not_said_to_be_taken_back(
+    desk: Desk, verb: str
+) -> None:
+    settle = desk.settler.settle if verb == "settle" else partial(desk.settler.claim, ["q"], 0, "me", 60)
+    [finished] = desk.finish("done")
+    desk.broker.mute["ack" if verb == "settle" else "claim"] = 1
+    with pytest.raises(BrokerUnavailable):
+        settle()
+    assert desk.stats == QueueStats()  # it was settled, which nobody knows
+    settle()
+    assert desk.lost == [LeaseLost(lease=finished.lease.id, queue="q", unsure=True)]
+    [later] = desk.finish("done")
+    desk.broker.inner.evict(Eviction(owner="me"), max_deliveries=3)
+    settle()
+    assert desk.lost[1:] == [LeaseLost(lease=later.lease.id, queue="q")]
 
 
 def test_settling_is_due_some_time_after_the_last(desk: Desk) -> None:
