@@ -9,9 +9,12 @@ from celeriac.deploy.scaling.steps import Steps
 from celeriac.deploy.scaling.view import TICK
 
 
-def fall(before: float, after: float, pods: int, seconds: float = 3000.0) -> list[tuple[float, int]]:
+def fall(
+    before: float, after: float, pods: int, seconds: float = 3000.0, *, short_for: float = 120.0
+) -> list[tuple[float, int]]:
     """The steps that are taken after a need of ``before`` slots falls to ``after``, and when."""
     steps = Steps(4)
+    steps.hurry(short_for)
     taken = []
     now = 0.0
     for _tick in range(80):
@@ -34,6 +37,13 @@ def test_most_pods_are_given_up_within_two_minutes_and_one_of_many_later() -> No
     ((small, left),) = fall(40.0, 36.0, 10)
     assert left == 9
     assert small >= 300.0
+
+
+def test_the_sooner_a_pod_is_back_the_sooner_it_is_given_up() -> None:
+    waits = [fall(40.0, 36.0, 10, short_for=seconds)[0][0] for seconds in (17.0, 47.0, 120.0, 182.0)]
+    assert waits == sorted(waits)
+    assert waits[0] < waits[2] / 2
+    assert waits[2] == waits[3]  # no pod is kept for longer than that
 
 
 @given(st.integers(1, 60), st.integers(0, 60))
