@@ -24,7 +24,9 @@ DUE = 4_102_444_800.5
 @pytest.fixture(params=[None, 5], ids=["", "prepared"])
 def connection(request: pytest.FixtureRequest, postgres: Any, project: Any) -> Iterator[Any]:
     connection = project["postgres"]
+    connection.close()
     connection.ensure_connection()
+    assert connection.connection.prepare_threshold is None  # Django's default
     connection.connection.prepare_threshold = request.param
     yield connection
     connection.close()
@@ -129,7 +131,7 @@ def test_only_a_project_that_says_so_has_statements_prepared(
     from django.db import ProgrammingError, transaction
 
     post = Post(tmp_path)
-    known = "SELECT count(*) FROM pg_prepared_statements WHERE name = 'celeriac_outbox'"
+    known = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'celeriac_outbox_%'"
     with transaction.atomic("postgres"):
         begin(connection)
         post.ship.delay("rolled back")
@@ -146,6 +148,18 @@ def test_only_a_project_that_says_so_has_statements_prepared(
             begin(connection)
             post.ship.delay(what)
     assert post.arrived() == (["kept", "again"] if is_prepared else ["kept", "discarded", "again"])
+
+
+def test_two_apps_share_a_connection(connection: Any, tmp_path: Path, past_the_cursor: list[int]) -> None:
+    from django.db import transaction
+
+    one, other = Post(tmp_path), Post(tmp_path)
+    with transaction.atomic("postgres"):
+        begin(connection)
+        for number, post in enumerate((one, other, one, other)):
+            post.ship.delay(number)
+    assert past_the_cursor == [1, 1, 1, 1]
+    assert one.arrived() == [0, 1, 2, 3]
 
 
 def test_whoever_wants_to_know_of_each_statement_is_told(

@@ -77,7 +77,7 @@ class Counting:
 
 
 def _count(events: Events, tally: Tally) -> None:
-    events.subscribe(LeaseLost, lambda event: None if event.unsure else tally.happened("lease_lost"))
+    events.subscribe(LeaseLost, lambda _: tally.happened("lease_lost"))
     events.subscribe(LeasesRenewed, lambda event: tally.happened("renewed", count=event.count))
     events.subscribe(LeasesReturned, lambda event: tally.happened("expired", count=event.count))
     events.subscribe(MessageBuried, lambda event: tally.happened("buried", event.queue, _why(event.reason)))

@@ -255,7 +255,7 @@ class RedisResults(RedisBackend):
     def _set_with_state(self, key: bytes, value: Any, state: str) -> Any:
         if state != states.RETRY:
             return super()._set_with_state(key, value, state)
-        # The retry was sent before this, and may have succeeded since Celery looked at what is stored.
+        # The retry was sent before this, and may have ended since Celery looked at what is stored.
         return self.ensure(self._store_retry, ([key], [value, self.expires or 0]))
 
     @cached_property

@@ -53,10 +53,7 @@ def _leases_returned(event: LeasesReturned) -> None:
 
 def _lease_lost(event: LeaseLost) -> None:
     if event.unsure:
-        logger.info(
-            "Lease %s of queue %s is gone: settled by a call whose answer was lost, or taken back",
-            event.lease,
-            event.queue,
-        )
+        what = "is gone: settled by a call whose answer was lost, or taken back"
     else:
-        logger.warning("Lease %s of queue %s had been taken back before", event.lease, event.queue)
+        what = "had been taken back before"
+    logger.warning("Lease %s of queue %s %s", event.lease, event.queue, what)

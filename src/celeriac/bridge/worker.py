@@ -153,7 +153,7 @@ class Worker(StockWorker):
         if self.engine is None:
             return dict(super().stats())
         # Each new connection of kombu's to Redis keeps a descriptor until garbage is collected.
-        connection = getattr(self.consumer, "connection", None) or self.app.connection_for_read()
+        connection = self.consumer.connection or self.app.connection_for_read()
         autoscaler = {} if self.autoscaler is None else {"autoscaler": self.autoscaler.info()}
         return {
             **WorkController.info(self),

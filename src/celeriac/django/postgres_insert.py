@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from struct import Struct
 from time import time_ns
 from typing import Any, Final
+from uuid import uuid4
 from weakref import WeakSet
 
 from celeriac.core.outbox import Outgoing
@@ -29,8 +30,6 @@ _UTF8: Final = (b"UTF8", b"utf8", b"utf-8", b"UTF-8")
 _TEXT, _BYTES, _SMALL, _FLOAT, _MOMENT = 25, 17, 21, 701, 1184
 _TYPES: Final = (_TEXT, _TEXT, _TEXT, _TEXT, _BYTES, _SMALL, _FLOAT, _TEXT, _MOMENT)
 _BINARY: Final = 1
-#: What the insert of one row is called on the server.
-_PREPARED: Final = b"celeriac_outbox"
 _pack_small: Final = Struct("!h").pack
 _pack_float: Final = Struct("!d").pack
 _pack_moment: Final = Struct("!q").pack
@@ -60,7 +59,9 @@ class PostgresInsert:
     """Writes rows in an open transaction, on any connection."""
 
     def __init__(self) -> None:
-        #: Connections whose server knows the insert of one row: only where the project says that they last.
+        #: What the insert of one row is called on the server; others may have prepared theirs there.
+        self._name = f"celeriac_outbox_{uuid4().hex}".encode()
+        #: Connections whose server knows it: only where the project says that they last.
         self._prepared: WeakSet[Any] = WeakSet()
 
     def insert(self, connection: Any, statements: Statements, outgoing: Sequence[Outgoing]) -> list[int]:
@@ -82,11 +83,11 @@ class PostgresInsert:
     def _insert_prepared(self, raw: Any, statements: Statements, values: Sequence[bytes | None]) -> Any:
         """Write one row; the server knows the statement from then on, whatever becomes of the transaction."""
         if raw not in self._prepared:
-            raw.pgconn.send_prepare(_PREPARED, statements.insert_message(1), _TYPES)
+            raw.pgconn.send_prepare(self._name, statements.insert_message(1), _TYPES)
             _answer(raw, pq.ExecStatus.COMMAND_OK)
             self._prepared.add(raw)
         try:
-            raw.pgconn.send_query_prepared(_PREPARED, values, (_BINARY,) * len(values), _BINARY)
+            raw.pgconn.send_query_prepared(self._name, values, (_BINARY,) * len(values), _BINARY)
             return _answer(raw, pq.ExecStatus.TUPLES_OK)
         except psycopg.errors.InvalidSqlStatementName:  # somebody has discarded it: the next call prepares it
             self._prepared.discard(raw)

@@ -87,14 +87,17 @@ class Settler:
         """Everything finished; what is left in the list when something fails goes back."""
         taken = [self._finished.popleft() for _ in range(len(self._finished))]
         self.due = time.monotonic() + self._every
+        sent = False
         try:
             if taken:
                 self._executor.flush()
                 self._note_stored(taken)
+            sent = True
             yield taken
         except BaseException:  # still leased and journaled: kept for the next time, or for the eviction
             self._finished.extendleft(reversed(taken))
-            self._unsure.update(finished.lease.id for finished in taken)
+            if sent:
+                self._unsure.update(finished.lease.id for finished in taken)
             raise
 
     def _note_stored(self, taken: Sequence[Finished]) -> None:

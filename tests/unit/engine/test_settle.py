@@ -276,6 +276,17 @@ def test_what_a_call_without_an_answer_may_have_settled_is_not_said_to_be_taken_
     assert desk.lost[1:] == [LeaseLost(lease=later.lease.id, queue="q")]
 
 
+def test_who_could_not_store_a_result_has_settled_nothing(desk: Desk) -> None:
+    [finished] = desk.finish("done")
+    desk.executor.trouble = BrokerUnavailable("the store is away")
+    with pytest.raises(BrokerUnavailable):
+        desk.settler.settle()
+    desk.executor.trouble = None
+    desk.broker.inner.evict(Eviction(owner="me"), max_deliveries=3)
+    desk.settler.settle()
+    assert desk.lost == [LeaseLost(lease=finished.lease.id, queue="q")]
+
+
 def test_settling_is_due_some_time_after_the_last(desk: Desk) -> None:
     desk.finish("done")
     before = time.monotonic()
